@@ -4,6 +4,7 @@
 
 from dragoman_text.basic_english import BasicEnglishTokenizer
 from dragoman_text.huggingface import HuggingFaceTokenizer
+from dragoman_text.huggingface_training import train_huggingface
 from dragoman_text.loading import load_tokenizer
 from dragoman_text.tokenizer import Encoding, Tokenizer
 from dragoman_text.vocabulary import Vocabulary
@@ -15,4 +16,5 @@ __all__ = [
     "Tokenizer",
     "Vocabulary",
     "load_tokenizer",
+    "train_huggingface",
 ]
