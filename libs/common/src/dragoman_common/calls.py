@@ -1,0 +1,203 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around every handler: who calls, until when, what its bytes are, and what its errors become.
+
+    bytes -> authenticate, policy -> deadline -> parse -> handler -> DragomanError to status, or reply
+
+Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. Requests are parsed
+here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from opentelemetry import context as trace_context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from dragoman_common import deadline, telemetry
+from dragoman_common.auth import Authenticator, Caller, PolicyTable, authorise, set_current_caller
+from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, UnavailableError
+from dragoman_common.status import code_of, status_details
+
+logger = logging.getLogger(__name__)
+_tracer = telemetry.tracer("dragoman.server")
+_duration_ms = telemetry.meter("dragoman.server").create_histogram(
+    "rpc.server.duration", unit="ms", description="Time from a call's arrival to its end, by method and status code"
+)
+_MAX_DETAILS_CHARS = 2_000
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Stands before every method of a server.
+
+    Args:
+        authenticator: who is calling.
+        policy: full method name -> identities that may call it.
+        default_deadline_s: for unary calls that bring none; also the cap for none-streaming calls' own, where longer.
+        max_deadline_s: the longest that any call lives, streams included.
+        draining: once set, methods named Watch... end with UNAVAILABLE, so that their followers go elsewhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        policy: PolicyTable,
+        default_deadline_s: float,
+        max_deadline_s: float,
+        draining: asyncio.Event,
+    ) -> None:
+        self._authenticator = authenticator
+        self._policy = policy
+        self._default_deadline_s = default_deadline_s
+        self._max_deadline_s = max_deadline_s
+        self._draining = draining
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        try:
+            caller = authorise(method, self._policy, self._authenticator, metadata)
+        except DragomanError as error:
+            return _refusal(error)
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        return self._wrapped(handler, method, caller, telemetry.context_from(metadata))
+
+    def _wrapped(
+        self, handler: grpc.RpcMethodHandler, method: str, caller: Caller, parent: trace_context.Context
+    ) -> grpc.RpcMethodHandler:
+        is_watch = method.rpartition("/")[2].startswith("Watch")
+
+        def arguments(raw: Any) -> Any:
+            parse = handler.request_deserializer
+            return _each(raw, parse) if handler.request_streaming else _parsed(raw, parse)
+
+        async def one(raw: Any, context: grpc.aio.ServicerContext) -> Any:
+            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            return await self._run(lambda: behaviour(arguments(raw), context), method, caller, parent, context)
+
+        async def many(raw: Any, context: grpc.aio.ServicerContext) -> None:
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+            async def send() -> None:
+                replies = behaviour(arguments(raw), context)
+                if not hasattr(replies, "__aiter__"):
+                    # grpcio's own servicers (health Watch) write to the context instead of yielding.
+                    await _until(self._draining, replies) if is_watch else await replies
+                    return
+                if is_watch:
+                    replies = _ended_by(self._draining, replies)
+                async for reply in replies:
+                    await context.write(reply)
+
+            await self._run(send, method, caller, parent, context, is_stream=True)
+
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        behaviour = many if handler.response_streaming else one
+        return make(behaviour, request_deserializer=None, response_serializer=handler.response_serializer)
+
+    async def _run(
+        self,
+        work: Callable[[], Awaitable[Any]],
+        method: str,
+        caller: Caller,
+        parent: trace_context.Context,
+        context: grpc.aio.ServicerContext,
+        *,
+        is_stream: bool = False,
+    ) -> Any:
+        set_current_caller(caller)
+        started_s = time.monotonic()
+        given_s = context.time_remaining()
+        fallback_s = self._max_deadline_s if is_stream else self._default_deadline_s
+        timeout_s = min(fallback_s if given_s is None else given_s, self._max_deadline_s)
+        code = "OK"
+        with _tracer.start_as_current_span(method, context=parent, kind=SpanKind.SERVER) as span:
+            try:
+                with deadline.within(timeout_s):
+                    async with asyncio.timeout(timeout_s) as timer:
+                        return await work()
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError | grpc.aio.AbortError):
+                    code = "CANCELLED"
+                    raise
+                if isinstance(error, TimeoutError) and timer.expired():
+                    error = DeadlineExceededError(f"{method} did not end within its {timeout_s:.3f} s")
+                status = code_of(error) if isinstance(error, DragomanError) else grpc.StatusCode.INTERNAL
+                code = status.name
+                span.set_status(Status(StatusCode.ERROR, code))
+                if status is grpc.StatusCode.INTERNAL:
+                    logger.exception("call failed by a defect", extra={"method": method}, exc_info=error)
+                    await context.abort(status, "internal error")
+                details = str(error)[:_MAX_DETAILS_CHARS]
+                await context.abort(status, details, status_details(error))  # type: ignore[arg-type]
+            finally:
+                _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
+
+
+def _refusal(error: DragomanError) -> grpc.RpcMethodHandler:
+    """A handler that ends any kind of call at once, before it has read a message."""
+
+    async def refuse(_requests: Any, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(code_of(error), error.message, status_details(error))
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _parsed(raw: bytes, parse: Callable[[bytes], Any] | None) -> Any:
+    try:
+        return parse(raw) if parse else raw
+    except DecodeError:
+        raise InvalidArgumentError("the request's bytes are not a message of this method") from None
+
+
+async def _each(raw: AsyncIterator[bytes], parse: Callable[[bytes], Any] | None) -> AsyncIterator[Any]:
+    async for item in raw:
+        yield _parsed(item, parse)
+
+
+async def _ended_by(draining: asyncio.Event, replies: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Pass replies on until the server drains; one that is ready by then still goes out."""
+    iterator = aiter(replies)
+    while True:
+        reply = asyncio.ensure_future(anext(iterator))
+        try:
+            yield await _until(draining, reply)
+        except StopAsyncIteration:
+            return
+
+
+async def _until(draining: asyncio.Event, work: Awaitable[Any]) -> Any:
+    """The result of `work`, unless the server drains first.
+
+    Raises:
+        UnavailableError: it drained; the follower may watch again elsewhere.
+    """
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(draining.wait())
+    try:
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise UnavailableError("the server is stopping; watch again")
+    finally:
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})

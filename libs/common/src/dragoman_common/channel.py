@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Channels between services: each call carries who calls, for whom, in which trace, and until when."""
+
+from collections.abc import AsyncIterable, Callable
+from typing import Any
+
+import grpc
+
+from dragoman_common import deadline, telemetry
+from dragoman_common.auth import acting_for
+from dragoman_common.errors import DeadlineExceededError
+from dragoman_common.service_keys import TokenSource
+
+_KEEPALIVE_TIME_MS = 10_000
+_KEEPALIVE_TIMEOUT_MS = 5_000
+
+
+def connect(
+    target: str,
+    *,
+    audience: str,
+    tokens: TokenSource,
+    default_deadline_ms: int = 10_000,
+    max_message_bytes: int = 4 * 1024 * 1024,
+) -> grpc.aio.Channel:
+    """A channel to a service.
+
+    Args:
+        target: host:port.
+        audience: the service's identity: the only one that will accept the token sent.
+        tokens: where the credential comes from.
+        default_deadline_ms: for calls that name no timeout; the time left of the call being handled always caps it.
+        max_message_bytes: largest message, both ways.
+
+    Returns:
+        A channel whose calls raise DeadlineExceededError at once when the current call's time is used up.
+    """
+    outgoing = _Outgoing(audience, tokens, default_deadline_ms / 1e3)
+    return grpc.aio.insecure_channel(
+        target,
+        interceptors=[_UnaryUnary(outgoing), _UnaryStream(outgoing), _StreamUnary(outgoing), _StreamStream(outgoing)],
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+            # A restarted service must be found again soon, not after gRPC's default of up to two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            # Retries happen in one place, which is not here.
+            ("grpc.enable_retries", 0),
+        ],
+    )
+
+
+class _Outgoing:
+    def __init__(self, audience: str, tokens: TokenSource, default_timeout_s: float) -> None:
+        self._audience = audience
+        self._tokens = tokens
+        self._default_timeout_s = default_timeout_s
+
+    def prepare(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
+        timeout_s = self._default_timeout_s if details.timeout is None else details.timeout
+        left_s = deadline.remaining_s()
+        if left_s is not None:
+            if left_s == 0.0:
+                raise DeadlineExceededError(f"the deadline passed before the call to {self._audience}")
+            timeout_s = min(timeout_s, left_s)
+        tenant, subject = acting_for()
+        metadata = grpc.aio.Metadata(*(details.metadata or ()))
+        metadata.add("authorization", f"Bearer {self._tokens.token(self._audience)}")
+        for key, value in (("dragoman-tenant", tenant), ("dragoman-subject", subject), *telemetry.outgoing()):
+            if value:
+                metadata.add(key, value)
+        return grpc.aio.ClientCallDetails(
+            method=details.method,
+            timeout=timeout_s,
+            metadata=metadata,
+            credentials=details.credentials,
+            wait_for_ready=details.wait_for_ready,
+        )
+
+
+class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    def __init__(self, outgoing: _Outgoing) -> None:
+        self._outgoing = outgoing
+
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self._outgoing.prepare(client_call_details), request)
+
+
+class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    def __init__(self, outgoing: _Outgoing) -> None:
+        self._outgoing = outgoing
+
+    async def intercept_unary_stream(
+        self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        return await continuation(self._outgoing.prepare(client_call_details), request)
+
+
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
+    def __init__(self, outgoing: _Outgoing) -> None:
+        self._outgoing = outgoing
+
+    async def intercept_stream_unary(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request_iterator: AsyncIterable[Any],
+    ) -> Any:
+        return await continuation(self._outgoing.prepare(client_call_details), request_iterator)
+
+
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[misc]
+    def __init__(self, outgoing: _Outgoing) -> None:
+        self._outgoing = outgoing
+
+    async def intercept_stream_stream(
+        self,
+        continuation: Callable[..., Any],
+        client_call_details: grpc.aio.ClientCallDetails,
+        request_iterator: AsyncIterable[Any],
+    ) -> Any:
+        return await continuation(self._outgoing.prepare(client_call_details), request_iterator)

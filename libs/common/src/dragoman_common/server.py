@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The server that every service starts from.
+
+settings -> bind -> policy covers every method -> ready file -> SERVING -> SIGTERM -> NOT_SERVING -> drain -> stop
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from dragoman_common.atomic import write_atomic
+from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
+from dragoman_common.calls import CallInterceptor
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """What every service can be told about its server."""
+
+    listen: str = "127.0.0.1:0"
+    """host:port; port 0 takes a free one, which the ready file names."""
+    ready_file: Path | None = None
+    """Written when the port is bound: a JSON object with port and pid."""
+    key_file: Path
+    """The service's own Ed25519 key (PKCS 8 PEM)."""
+    trust_file: Path
+    """JSON object: identity -> base64 public key, of all who may call or be called."""
+    reflection: bool = False
+    """Serve gRPC reflection, to callers that are authenticated."""
+    default_deadline_ms: int = 30_000
+    """Given to unary calls that bring no deadline."""
+    max_deadline_ms: int = 3_600_000
+    """The longest life of any call; watches are cut then and resume."""
+    drain_grace_ms: int = 15_000
+    """How long calls in flight may go on after SIGTERM."""
+    max_message_bytes: int = 4 * 1024 * 1024
+    """Largest message, both ways; a larger one is RESOURCE_EXHAUSTED."""
+    max_concurrent_rpcs: int = 2_000
+    """Calls at once; one more is RESOURCE_EXHAUSTED."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    otlp_endpoint: str | None = None
+    """host:port of an OpenTelemetry collector; unset exports nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One protobuf service: the generated function that registers it, and the object that answers."""
+
+    register: Callable[[Any, Any], None]
+    servicer: object
+
+
+class PolicyGapError(Exception):
+    """A method would be served that no policy row covers. The server does not start."""
+
+
+class Server:
+    """A gRPC server with health, policy, deadlines, error table and drain.
+
+    Raises:
+        PolicyGapError: a served method has no row in the policy table.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        settings: ServerSettings,
+        *,
+        authenticator: Authenticator,
+        policy: PolicyTable,
+    ) -> None:
+        self._settings = settings
+        self._draining = asyncio.Event()
+        self._health = health.aio.HealthServicer()
+        rows = {f"/grpc.health.v1.Health/{name}": ANYONE for name in ("Check", "Watch", "List")} | dict(policy)
+        self._server = grpc.aio.server(
+            interceptors=[
+                CallInterceptor(
+                    authenticator=authenticator,
+                    policy=rows,
+                    default_deadline_s=settings.default_deadline_ms / 1e3,
+                    max_deadline_s=settings.max_deadline_ms / 1e3,
+                    draining=self._draining,
+                )
+            ],
+            maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+            options=_options(settings),
+        )
+        recorder = _Recorder(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
+        for service in services:
+            service.register(service.servicer, recorder)
+        if settings.reflection:
+            names = [*recorder.service_names, reflection.SERVICE_NAME]
+            before = set(recorder.methods)
+            reflection.enable_server_reflection(names, recorder)
+            rows |= dict.fromkeys(set(recorder.methods) - before, AUTHENTICATED)
+        self.methods: Mapping[str, grpc.RpcMethodHandler] = recorder.methods
+        gaps = sorted(set(self.methods) - set(rows))
+        if gaps:
+            raise PolicyGapError(f"no policy row for {', '.join(gaps)}")
+
+    async def start(self) -> int:
+        """Bind and listen; returns the port. Health says NOT_SERVING until `set_serving`."""
+        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        port: int = self._server.add_insecure_port(self._settings.listen)
+        await self._server.start()
+        return port
+
+    async def set_serving(self, *, is_serving: bool) -> None:
+        kind = health_pb2.HealthCheckResponse
+        await self._health.set("", kind.SERVING if is_serving else kind.NOT_SERVING)
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, end the watches, let calls in flight end within the grace, and stop."""
+        await self._health.enter_graceful_shutdown()
+        # One turn of the loop lets health watchers read NOT_SERVING before their streams end.
+        await asyncio.sleep(0)
+        self._draining.set()
+        await self._server.stop(self._settings.drain_grace_ms / 1e3)
+
+
+async def serve(
+    services: Sequence[Service],
+    settings: ServerSettings,
+    *,
+    authenticator: Authenticator,
+    policy: PolicyTable,
+    readiness: Callable[[], Awaitable[None]] | None = None,
+    background: Sequence[Coroutine[Any, Any, None]] = (),
+    on_drain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Run a service until SIGTERM or SIGINT, then drain.
+
+    Args:
+        services: what is served, beside health.
+        settings: the server's settings.
+        authenticator: who is calling.
+        policy: full method name -> identities that may call it.
+        readiness: awaited after the port is bound; health turns SERVING when it returns.
+        background: run beside the server; one that ends with an error ends the process.
+        on_drain: awaited after calls have drained and before the background is cancelled.
+
+    Raises:
+        PolicyGapError: a served method has no policy row.
+    """
+    server = Server(services, settings, authenticator=authenticator, policy=policy)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    port = await server.start()
+    if settings.ready_file:
+        write_atomic(settings.ready_file, json.dumps({"port": port, "pid": os.getpid()}).encode())
+    logger.info("listening", extra={"port": port})
+    tasks = [asyncio.create_task(coroutine) for coroutine in background]
+    tasks.append(asyncio.create_task(_become_ready(server, readiness)))
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await _first_end(waiting, tasks)
+    finally:
+        await server.drain()
+        if on_drain:
+            await on_drain()
+        waiting.cancel()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(waiting, *tasks, return_exceptions=True)
+    logger.info("stopped")
+
+
+async def _become_ready(server: Server, readiness: Callable[[], Awaitable[None]] | None) -> None:
+    if readiness:
+        await readiness()
+    await server.set_serving(is_serving=True)
+
+
+async def _first_end(waiting: asyncio.Task[Any], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return when the process is asked to stop; raise what ended a background task."""
+    running = set(tasks)
+    while not waiting.done():
+        done, _ = await asyncio.wait({waiting, *running}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiting}:
+            running.discard(task)
+            task.result()
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
+    return [
+        # Two servers that share a port in silence is a fault that shows up as every second call failing.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_metadata_size", 8 * 1024),
+        ("grpc.max_concurrent_streams", 1_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ]
+
+
+class _Recorder:
+    """Passes registrations on to the server and keeps what was registered: the truth about what is served."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+        self.methods: dict[str, grpc.RpcMethodHandler] = {}
+        self.service_names: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(tuple(handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+        self.service_names.append(service)
+        self.methods |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
+        self._server.add_registered_method_handlers(service, handlers)
