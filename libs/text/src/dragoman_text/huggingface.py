@@ -73,12 +73,14 @@ class HuggingFaceTokenizer:
             raise InvalidArgumentError(
                 f"{_FILE}: the vocabulary needs {self._vocabulary_size:,} ids; 1 to {MAX_VOCABULARY_SIZE:,} are allowed"
             )
+        _check_added(value["added_tokens"], ids)
         self._pad_id = _pad_id(value["padding"], ids)
         self._unknown_id = _unknown_id(value["model"], ids)
         special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
         reserved = {self._pad_id} if interpret_special_tokens else special | {self._pad_id}
         self._reserved_ids = np.array(sorted(reserved - {self._unknown_id}), dtype=np.int32)
         self._num_template = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        self._check_template()
 
     @classmethod
     def from_json(cls, data: bytes, *, interpret_special_tokens: bool = False) -> Self:
@@ -154,6 +156,15 @@ class HuggingFaceTokenizer:
         unknown = 0 if self._unknown_id is None else np.count_nonzero((ids == self._unknown_id) & from_text)
         return Encoding(ids=ids, truncated=truncated, num_unknown=int(unknown))
 
+    def _check_template(self) -> None:
+        # A template names its ids itself; one outside the vocabulary would index past the embedding table.
+        with _library_errors(_FILE):
+            template = self._tokenizer.post_process(self._tokenizer.encode("", add_special_tokens=False)).ids
+        if len(template) != self._num_template or any(i >= self._vocabulary_size for i in template):
+            raise InvalidArgumentError(f"{_FILE}: post_processor adds token ids that are not in the vocabulary")
+        if self._pad_id in template:
+            raise InvalidArgumentError(f"{_FILE}: post_processor adds the padding token to rows")
+
     def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
         """See Tokenizer.decode; template tokens are left out too."""
         positions = np.asarray(ids, dtype=np.int64).reshape(-1)
@@ -181,6 +192,17 @@ def _check_file(value: Mapping[str, Any]) -> None:
         raise InvalidArgumentError(
             f"{_FILE}: the vocabulary has {len(vocabulary):,} entries; the limit is {MAX_VOCABULARY_SIZE:,}"
         )
+
+
+def _check_added(added: object, ids: Mapping[str, int]) -> None:
+    """Refuse ids that the library would quietly replace: the file would then mean two things to two readers."""
+    if not isinstance(added, list):
+        raise InvalidArgumentError(f"{_FILE}: added_tokens must be a list")
+    for entry in added:
+        if ids.get(entry["content"]) != entry["id"]:
+            raise InvalidArgumentError(
+                f"{_FILE}: added token {entry['content'][:40]!r} has another id in the vocabulary"
+            )
 
 
 def _pad_id(padding: object, ids: Mapping[str, int]) -> int:

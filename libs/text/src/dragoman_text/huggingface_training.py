@@ -18,6 +18,7 @@ from dragoman_text.tokenizer import MAX_VOCABULARY_SIZE, SPECIAL_TOKENS, UNKNOWN
 
 Kind = Literal["bpe", "wordpiece", "wordlevel"]
 _NUM_BYTES = 256
+_CONTINUING = "##"
 
 
 def train_huggingface(
@@ -44,7 +45,8 @@ def train_huggingface(
         A tokenizer read back from the bytes it will be stored as. Equal input gives equal bytes.
 
     Raises:
-        InvalidArgumentError: unknown kind, or a size or frequency out of range.
+        InvalidArgumentError: unknown kind, a size or frequency out of range, or texts with more different characters
+            than vocabulary_size has room for (wordpiece).
     """
     if kind not in _BUILDERS:
         raise InvalidArgumentError(f"tokenizer kind {kind!r} is not one of {', '.join(_BUILDERS)}")
@@ -55,21 +57,25 @@ def train_huggingface(
         )
     if min_frequency < 1:
         raise InvalidArgumentError(f"min_frequency is {min_frequency}; it must be at least 1")
-    tokenizer, trainer = _BUILDERS[kind](vocabulary_size, min_frequency)
     steps = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.train_from_iterator(texts, trainer)
-    return HuggingFaceTokenizer.from_json(tokenizer.to_str().encode())
+    tokenizer = _BUILDERS[kind](texts, normalizers.Sequence(steps), vocabulary_size, min_frequency)
+    trained = HuggingFaceTokenizer.from_json(tokenizer.to_str().encode())
+    if trained.vocabulary_size > vocabulary_size:
+        raise InvalidArgumentError(
+            f"vocabulary_size is {vocabulary_size:,}; the characters of these texts alone "
+            f"need {trained.vocabulary_size:,} entries"
+        )
+    return trained
 
 
-_Built = tuple[tokenizers.Tokenizer, trainers.Trainer]
-
-
-def _bpe(vocabulary_size: int, min_frequency: int) -> _Built:
+def _bpe(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, vocabulary_size: int, min_frequency: int
+) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=UNKNOWN_TOKEN))
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer, trainers.BpeTrainer(
+    trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
         min_frequency=min_frequency,
         special_tokens=list(SPECIAL_TOKENS),
@@ -77,29 +83,56 @@ def _bpe(vocabulary_size: int, min_frequency: int) -> _Built:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
-def _wordpiece(vocabulary_size: int, min_frequency: int) -> _Built:
-    tokenizer = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN_TOKEN))
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+def _wordpiece(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, vocabulary_size: int, min_frequency: int
+) -> tokenizers.Tokenizer:
+    corpus = list(texts)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    first, inner = set[str](), set[str]()
+    for text in corpus:
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
+            first.add(word[0])
+            inner.update(word[1:])
+    # The library numbers inner characters in the order of a randomly seeded hash map, and breaks ties between merges by
+    # these numbers: two runs give two vocabularies. Reserving the characters up front, sorted, fixes the order.
+    alphabet = [*sorted(first | inner), *sorted(f"{_CONTINUING}{character}" for character in inner)]
+    learner = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN_TOKEN))
+    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        min_frequency=min_frequency,
+        special_tokens=[*SPECIAL_TOKENS, *alphabet],
+        continuing_subword_prefix=_CONTINUING,
+        show_progress=False,
+    )
+    learner.train_from_iterator(corpus, trainer)
+    # The learner holds the characters as special tokens; the tokenizer that is kept must not.
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN_TOKEN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    return tokenizer, trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-    )
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    return tokenizer
 
 
-def _wordlevel(vocabulary_size: int, min_frequency: int) -> _Built:
+def _wordlevel(
+    texts: Iterable[str], normalizer: normalizers.Normalizer, vocabulary_size: int, min_frequency: int
+) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=UNKNOWN_TOKEN))
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    return tokenizer, trainers.WordLevelTrainer(
+    trainer = trainers.WordLevelTrainer(
         vocab_size=vocabulary_size,
         min_frequency=min_frequency,
         special_tokens=list(SPECIAL_TOKENS),
         show_progress=False,
     )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
-_BUILDERS: dict[str, Callable[[int, int], _Built]] = {"bpe": _bpe, "wordpiece": _wordpiece, "wordlevel": _wordlevel}
+_Builder = Callable[[Iterable[str], normalizers.Normalizer, int, int], tokenizers.Tokenizer]
+_BUILDERS: dict[str, _Builder] = {"bpe": _bpe, "wordpiece": _wordpiece, "wordlevel": _wordlevel}

@@ -69,7 +69,8 @@ class Vocabulary:
         """Count tokens and keep the frequent ones: by frequency descending, then by code points.
 
         The cut to `max_size` is made first and the specials and the rare tokens are left out after it, so a special
-        that also occurs as a token costs its place: the result can be smaller than `max_size`.
+        that also occurs as a token costs its place: the result can be smaller than `max_size`. Tokens above 65,536
+        characters (a file pasted into a text) are left out.
 
         Args:
             token_lists: one iterable of tokens per text.
@@ -81,7 +82,8 @@ class Vocabulary:
         Raises:
             InvalidArgumentError: min_frequency < 1, or max_size has no room beside the specials.
 
-        Source: torchtext 0.18, build_vocab_from_iterator and vocab (behaviour, held by tests/golden); deviation: none.
+        Source: torchtext 0.18, build_vocab_from_iterator and vocab (behaviour, held by tests/golden);
+            deviation: tokens of giant length are left out.
         """
         if min_frequency < 1:
             raise InvalidArgumentError(f"min_frequency is {min_frequency}; it must be at least 1")
@@ -93,7 +95,11 @@ class Vocabulary:
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         kept = ranked if max_size is None else ranked[: max_size - len(specials)]
         reserved = frozenset(specials)
-        words = [token for token, count in kept if count >= min_frequency and token not in reserved]
+        words = [
+            token
+            for token, count in kept
+            if count >= min_frequency and token not in reserved and len(token) <= _MAX_TOKEN_CHARACTERS
+        ]
         return cls([*specials, *words], specials=specials, default_index=default_index)
 
     @classmethod
