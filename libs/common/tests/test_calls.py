@@ -6,11 +6,11 @@ import asyncio
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from dragoman.monitor.v1 import monitor_pb2 as pb
 from dragoman.monitor.v1 import monitor_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from dragoman_common import deadline, errors, status
 from dragoman_common.auth import AUTHENTICATED, calling_as, current_caller
 from dragoman_common.server import PolicyGapError, ServerSettings, Service
@@ -89,14 +89,18 @@ async def test_server_with_a_method_outside_the_policy_refuses_to_start():
 
 
 async def test_health_answers_anyone_and_watch_ends_when_the_server_drains():
-    async with running([service(Monitor())], POLICY, name="monitor") as server, grpc.aio.insecure_channel(server.target) as channel:
+    async with (
+        running([service(Monitor())], POLICY, name="monitor") as server,
+        grpc.aio.insecure_channel(server.target) as channel,
+    ):
         stub = health_pb2_grpc.HealthStub(channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)).status == 1
         watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
-        seen = [(await watch.read()).status]
-        drain = asyncio.create_task(server.server.drain())
+        seen = []
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for answer in watch:
+                if not seen:
+                    drain = asyncio.create_task(server.server.drain())
                 seen.append(answer.status)
         await drain
         assert seen == [1, 2]
@@ -146,7 +150,7 @@ async def test_client_deadline_is_passed_on_to_the_next_service():
     assert inner.seen[0][1] <= 2
 
 
-@pytest.mark.parametrize("error", [e for e in status.STATUS], ids=lambda e: e.__name__)
+@pytest.mark.parametrize("error", list(status.STATUS), ids=lambda e: e.__name__)
 async def test_error_reaches_the_client_as_itself(error):
     async def fail():
         raise error("model: say what is wrong")

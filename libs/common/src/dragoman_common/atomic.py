@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or absent, also after a crash: temporary file, fsync, then one atomic step, then fsync of the folder."""
+"""Files that are whole or absent, also after a crash: temporary file, fsync, one atomic step, fsync of the folder."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ def create_exclusive(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         FileExistsError: the path exists, whole or not ours; it is left as it is.
     """
     with _written_beside(path, data, mode) as temporary:
-        # link(2) refuses an existing name in one step, where a check and a rename would leave a gap between two writers.
+        # link(2) refuses an existing name in one step, where a check and a rename leave a gap between two writers.
         os.link(temporary, path)
 
 

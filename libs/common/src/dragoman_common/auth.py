@@ -7,7 +7,8 @@ Owns service identities: an Ed25519 key each, and short-lived tokens signed with
 
     metadata -> Authenticator -> Caller -> policy table -> handler
 
-A service token is a JWT (RFC 7519, EdDSA): iss = the key's owner, sub = the identity that calls, aud = the service called.
+A service token is a JWT (RFC 7519, EdDSA): iss = the key's owner, sub = the identity that calls, aud = the service
+called.
 They are the same, but for a training job, whose token the launcher signs: it binds the job's tenant and id.
 """
 

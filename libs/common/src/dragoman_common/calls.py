@@ -4,15 +4,15 @@
 
     bytes -> authenticate, policy -> deadline -> parse -> handler -> DragomanError to status, or reply
 
-Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. Requests are parsed
-here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault.
+Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. Requests
+are parsed here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,6 +24,13 @@ from dragoman_common.auth import Authenticator, Caller, PolicyTable, authorise, 
 from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, UnavailableError
 from dragoman_common.status import code_of, status_details
 
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    # The stubs' generics do not exist at run time.
+    Handler = Context = Any
+
 logger = logging.getLogger(__name__)
 _tracer = telemetry.tracer("dragoman.server")
 _duration_ms = telemetry.meter("dragoman.server").create_histogram(
@@ -32,13 +39,13 @@ _duration_ms = telemetry.meter("dragoman.server").create_histogram(
 _MAX_DETAILS_CHARS = 2_000
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Stands before every method of a server.
 
     Args:
         authenticator: who is calling.
         policy: full method name -> identities that may call it.
-        default_deadline_s: for unary calls that bring none; also the cap for none-streaming calls' own, where longer.
+        default_deadline_s: for calls with one reply that bring no deadline.
         max_deadline_s: the longest that any call lives, streams included.
         draining: once set, methods named Watch... end with UNAVAILABLE, so that their followers go elsewhere.
     """
@@ -60,9 +67,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> Handler | None:
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
         try:
@@ -74,21 +81,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return None
         return self._wrapped(handler, method, caller, telemetry.context_from(metadata))
 
-    def _wrapped(
-        self, handler: grpc.RpcMethodHandler, method: str, caller: Caller, parent: trace_context.Context
-    ) -> grpc.RpcMethodHandler:
+    def _wrapped(self, handler: Handler, method: str, caller: Caller, parent: trace_context.Context) -> Handler:
         is_watch = method.rpartition("/")[2].startswith("Watch")
 
         def arguments(raw: Any) -> Any:
             parse = handler.request_deserializer
             return _each(raw, parse) if handler.request_streaming else _parsed(raw, parse)
 
-        async def one(raw: Any, context: grpc.aio.ServicerContext) -> Any:
-            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        async def one(raw: Any, context: Context) -> Any:
+            behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
             return await self._run(lambda: behaviour(arguments(raw), context), method, caller, parent, context)
 
-        async def many(raw: Any, context: grpc.aio.ServicerContext) -> None:
-            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+        async def many(raw: Any, context: Context) -> None:
+            behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
             async def send() -> None:
                 replies = behaviour(arguments(raw), context)
@@ -103,14 +108,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
             await self._run(send, method, caller, parent, context, is_stream=True)
 
-        make = {
+        make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
             (True, False): grpc.stream_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
         behaviour = many if handler.response_streaming else one
-        return make(behaviour, request_deserializer=None, response_serializer=handler.response_serializer)
+        wrapped: Handler = make(behaviour, request_deserializer=None, response_serializer=handler.response_serializer)
+        return wrapped
 
     async def _run(
         self,
@@ -118,7 +124,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         method: str,
         caller: Caller,
         parent: trace_context.Context,
-        context: grpc.aio.ServicerContext,
+        context: Context,
         *,
         is_stream: bool = False,
     ) -> Any:
@@ -151,10 +157,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
 
 
-def _refusal(error: DragomanError) -> grpc.RpcMethodHandler:
+def _refusal(error: DragomanError) -> Handler:
     """A handler that ends any kind of call at once, before it has read a message."""
 
-    async def refuse(_requests: Any, context: grpc.aio.ServicerContext) -> None:
+    async def refuse(_requests: Any, context: Context) -> None:
         await context.abort(code_of(error), error.message, status_details(error))
 
     return grpc.stream_stream_rpc_method_handler(refuse)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Channels between services: each call carries who calls, for whom, in which trace, and until when."""
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -84,7 +84,7 @@ class _Outgoing:
         )
 
 
-class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
     def __init__(self, outgoing: _Outgoing) -> None:
         self._outgoing = outgoing
 
@@ -94,7 +94,7 @@ class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
         return await continuation(self._outgoing.prepare(client_call_details), request)
 
 
-class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
+class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
     def __init__(self, outgoing: _Outgoing) -> None:
         self._outgoing = outgoing
 
@@ -104,7 +104,7 @@ class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[misc]
         return await continuation(self._outgoing.prepare(client_call_details), request)
 
 
-class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
+class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):
     def __init__(self, outgoing: _Outgoing) -> None:
         self._outgoing = outgoing
 
@@ -112,12 +112,12 @@ class _StreamUnary(grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[misc]
         self,
         continuation: Callable[..., Any],
         client_call_details: grpc.aio.ClientCallDetails,
-        request_iterator: AsyncIterable[Any],
+        request_iterator: Any,
     ) -> Any:
         return await continuation(self._outgoing.prepare(client_call_details), request_iterator)
 
 
-class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[misc]
+class _StreamStream(grpc.aio.StreamStreamClientInterceptor):
     def __init__(self, outgoing: _Outgoing) -> None:
         self._outgoing = outgoing
 
@@ -125,6 +125,6 @@ class _StreamStream(grpc.aio.StreamStreamClientInterceptor):  # type: ignore[mis
         self,
         continuation: Callable[..., Any],
         client_call_details: grpc.aio.ClientCallDetails,
-        request_iterator: AsyncIterable[Any],
+        request_iterator: Any,
     ) -> Any:
         return await continuation(self._outgoing.prepare(client_call_details), request_iterator)

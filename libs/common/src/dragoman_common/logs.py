@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Structured logs: one JSON object a line on stderr. Fields come from `extra`; control characters are escaped by JSON."""
+"""Structured logs: one JSON object a line on stderr. Fields come from `extra`; JSON escapes control characters."""
 
 import json
 import logging

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,6 +22,12 @@ from grpc_reflection.v1alpha import reflection
 from dragoman_common.atomic import write_atomic
 from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
 from dragoman_common.calls import CallInterceptor
+
+if TYPE_CHECKING:
+    Handler = grpc.RpcMethodHandler[Any, Any]
+else:
+    # The stubs' generics do not exist at run time.
+    Handler = Any
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +106,7 @@ class Server:
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=_options(settings),
         )
-        recorder = _Recorder(self._server)
+        recorder: Any = _Recorder(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
         for service in services:
             service.register(service.servicer, recorder)
@@ -109,7 +115,7 @@ class Server:
             before = set(recorder.methods)
             reflection.enable_server_reflection(names, recorder)
             rows |= dict.fromkeys(set(recorder.methods) - before, AUTHENTICATED)
-        self.methods: Mapping[str, grpc.RpcMethodHandler] = recorder.methods
+        self.methods: Mapping[str, Handler] = recorder.methods
         gaps = sorted(set(self.methods) - set(rows))
         if gaps:
             raise PolicyGapError(f"no policy row for {', '.join(gaps)}")
@@ -217,13 +223,13 @@ class _Recorder:
 
     def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
-        self.methods: dict[str, grpc.RpcMethodHandler] = {}
+        self.methods: dict[str, Handler] = {}
         self.service_names: list[str] = []
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         self.service_names.append(service)
         self.methods |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
         self._server.add_registered_method_handlers(service, handlers)

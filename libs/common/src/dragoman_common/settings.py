@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings from the environment: one frozen dataclass a service, read once in `__main__`, every problem reported at once."""
+"""Settings from the environment: one frozen dataclass a service, read in `__main__`, all problems reported at once."""
 
 import dataclasses
 import sys

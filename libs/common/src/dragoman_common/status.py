@@ -47,8 +47,8 @@ def status_details(error: errors.DragomanError) -> tuple[tuple[str, bytes], ...]
 
 
 def error_from_rpc(failure: grpc.RpcError) -> errors.DragomanError:
-    """What a failed call meant. A code without a row (INTERNAL, UNKNOWN, CANCELLED) becomes UnavailableError's parent."""
-    code, text = failure.code(), failure.details() or ""  # type: ignore[attr-defined]
+    """What a failed call meant. A code without a row (INTERNAL, UNKNOWN, CANCELLED) becomes a plain DragomanError."""
+    code, text = failure.code(), failure.details() or ""
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return errors.OverloadedError(text, retry_after_s=_retry_delay_s(failure))
     if code not in _ERRORS:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Traces and metrics by OpenTelemetry. Without an OTLP endpoint they are made and kept in the process, and go nowhere."""
+"""Traces and metrics by OpenTelemetry. Without an OTLP endpoint they are made and go nowhere."""
 
 from collections.abc import Mapping, Sequence
 
