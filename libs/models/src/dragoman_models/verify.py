@@ -1,0 +1,227 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Belief in signed records only after they are checked.
+
+Owns the checks between an envelope that a store or a network returned and its use: the signature, the place that the
+record claims, the chain of an alias. Every refusal is a DataLossError that names the object. Files are verify_files'.
+
+    envelope -> signature by a trusted key -> payload -> strict parse -> the expected tenant, model, number -> manifest
+
+A reader that also holds the version that is in production must not take an older answer for a newer one: AliasRecord's
+sequence and previous_sha256 tell, see verify_alias_event.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from dragoman_common.errors import DataLossError, InvalidArgumentError
+from dragoman_models.fields import Fields, JsonValue
+from dragoman_models.record import (
+    ALIAS_PAYLOAD_TYPE,
+    MAX_PAYLOAD_BYTES,
+    VERSION_PAYLOAD_TYPE,
+    AliasRecord,
+    VersionManifest,
+    parse_alias_record,
+    parse_version_manifest,
+)
+from dragoman_models.signing import (
+    BUNDLE_MEDIA_TYPE,
+    IN_TOTO_PAYLOAD_TYPE,
+    model_statement,
+    pre_authentication_encoding,
+)
+from dragoman_text.strict_json import parse_object
+
+MAX_ENVELOPE_BYTES = 2 * MAX_PAYLOAD_BYTES
+MAX_SIGNATURES = 8
+
+
+class VerifyingKeys:
+    """The public keys whose signatures count."""
+
+    def __init__(self, keys: Iterable[ec.EllipticCurvePublicKey]) -> None:
+        """Take P-256 keys.
+
+        Raises:
+            InvalidArgumentError: no key: an empty list would refuse everything, which is never meant.
+        """
+        self._keys = tuple(keys)
+        if not self._keys:
+            raise InvalidArgumentError("verifying keys: at least one public key is needed")
+
+    @classmethod
+    def load(cls, path: Path) -> "VerifyingKeys":
+        """Read one or more PEM public keys from a file, one after the other.
+
+        Raises:
+            InvalidArgumentError: the file is absent or unreadable, or a block is no P-256 public key.
+        """
+        try:
+            text = path.read_text(encoding="ascii")
+            end = "-----END PUBLIC KEY-----"
+            blocks = [f"{block}{end}\n".encode() for block in text.split(end) if block.strip()]
+            loaded = [serialization.load_pem_public_key(block) for block in blocks]
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"verifying keys {path.name}: not readable PEM public keys ({type(error).__name__})"
+            ) from error
+        keys = [
+            key for key in loaded if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+        ]
+        if len(keys) != len(loaded):
+            raise InvalidArgumentError(f"verifying keys {path.name}: every key must be ECDSA on curve P-256")
+        return cls(keys)
+
+    def accept(self, payload_type: str, payload: bytes, signature: bytes) -> bool:
+        """Tell whether one of the keys made the signature over this type and payload."""
+        message = pre_authentication_encoding(payload_type, payload)
+        for key in self._keys:
+            try:
+                key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+            except InvalidSignature:
+                continue
+            return True
+        return False
+
+
+def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, what: str) -> bytes:
+    """Return the payload of a DSSE envelope that a trusted key signed as this type.
+
+    Args:
+        envelope: JSON as sign_envelope writes it.
+        payload_type: The only type accepted; an envelope of another type is refused, however well signed.
+        keys: Trusted.
+        what: Names the object in messages, such as ``acme/r8/versions/3``.
+
+    Raises:
+        DataLossError: not such an envelope, or no trusted signature over exactly these bytes.
+
+    Source: DSSE v1.0.2; deviation: keyid is ignored (it is not authenticated), one trusted signature suffices.
+    """
+    try:
+        top = Fields(
+            parse_object(envelope, what=what, max_bytes=MAX_ENVELOPE_BYTES),
+            what=what,
+            required=("payloadType", "payload", "signatures"),
+        )
+        top.text("payloadType", choices=(payload_type,))
+        return _signed_payload(top, payload_type, keys, what)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error
+
+
+def verify_manifest(envelope: bytes, keys: VerifyingKeys, *, tenant: str, model: str, number: int) -> VersionManifest:
+    """Return the manifest of exactly this version.
+
+    Raises:
+        DataLossError: no trusted signature, not a manifest, or the manifest of another tenant, model or number.
+    """
+    what = f"{tenant}/{model}/versions/{number}"
+    payload = verify_envelope(envelope, VERSION_PAYLOAD_TYPE, keys, what=what)
+    try:
+        manifest = parse_version_manifest(payload, what=what)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error
+    found = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
+    if found != what:
+        raise DataLossError(f"{what}: holds the signed manifest of {found}")
+    return manifest
+
+
+def verify_alias_event(
+    envelope: bytes,
+    keys: VerifyingKeys,
+    *,
+    tenant: str,
+    model: str,
+    alias: str,
+    previous: AliasRecord | None = None,
+    sequence: int | None = None,
+) -> AliasRecord:
+    """Return the alias event that is expected at this place.
+
+    Args:
+        envelope: The event as signed.
+        keys: Trusted.
+        tenant: Whose alias.
+        model: The model.
+        alias: The alias.
+        previous: The event before it. When given, the event must continue exactly that one; a follower that has seen an
+            event must pass it, or an old event could be replayed to it.
+        sequence: The expected sequence, where it is known from the event's place.
+
+    Raises:
+        DataLossError: no trusted signature, not an alias event, another alias's event, or a broken chain.
+    """
+    what = f"{tenant}/{model}/aliases/{alias}"
+    payload = verify_envelope(envelope, ALIAS_PAYLOAD_TYPE, keys, what=what)
+    try:
+        record = parse_alias_record(payload, what=what)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error
+    found = f"{record.tenant}/{record.model}/aliases/{record.alias}"
+    if found != what:
+        raise DataLossError(f"{what}: holds a signed event of {found}")
+    if sequence is not None and record.sequence != sequence:
+        raise DataLossError(f"{what}/{sequence}: holds the signed event {record.sequence}")
+    if previous is not None and record.sequence != previous.sequence + 1:
+        raise DataLossError(f"{what}: event {record.sequence} does not follow event {previous.sequence}")
+    if previous is not None and record.previous_sha256 != payload_sha256(previous):
+        raise DataLossError(f"{what}: event {record.sequence} names another predecessor than event {previous.sequence}")
+    return record
+
+
+def payload_sha256(record: AliasRecord) -> str:
+    """Return the digest by which the next event names this one."""
+    return hashlib.sha256(record.to_payload()).hexdigest()
+
+
+def verify_model_bundle(bundle: bytes, keys: VerifyingKeys, manifest: VersionManifest) -> None:
+    """Check that a model-signing bundle signs exactly the manifest's files.
+
+    Raises:
+        DataLossError: not such a bundle, no trusted signature, or a statement about other files.
+    """
+    what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}: model signature"
+    try:
+        top = Fields(
+            parse_object(bundle, what=what, max_bytes=MAX_ENVELOPE_BYTES),
+            what=what,
+            required=("mediaType", "verificationMaterial", "dsseEnvelope"),
+        )
+        top.text("mediaType", choices=(BUNDLE_MEDIA_TYPE,))
+        inner = Fields(top.raw("dsseEnvelope"), what=what, required=("payloadType", "payload", "signatures"))
+        inner.text("payloadType", choices=(IN_TOTO_PAYLOAD_TYPE,))
+        payload = _signed_payload(inner, IN_TOTO_PAYLOAD_TYPE, keys, what)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error
+    if json.loads(payload) != model_statement(manifest.model, manifest.files):
+        raise DataLossError(f"{what}: signs other files than the manifest lists")
+
+
+def _signed_payload(fields: Fields, payload_type: str, keys: VerifyingKeys, what: str) -> bytes:
+    payload = _unbase64(fields.raw("payload"), f"{what}: payload")
+    signatures: Sequence[JsonValue] = fields.items("signatures", max_items=MAX_SIGNATURES)
+    for entry in signatures:
+        signature = Fields(entry, what=f"{what}: signatures", required=("sig",), optional=("keyid",))
+        if keys.accept(payload_type, payload, _unbase64(signature.raw("sig"), f"{what}: sig")):
+            return payload
+    raise DataLossError(f"{what}: no signature by a trusted key")
+
+
+def _unbase64(value: JsonValue, what: str) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{what} must be base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidArgumentError(f"{what} must be base64 text") from error

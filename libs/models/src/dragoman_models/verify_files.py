@@ -1,0 +1,122 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of a version's files against its verified manifest.
+
+Owns the comparison of a folder or a stream with the list of files. It trusts the manifest that it is given, so that
+must come from verify.verify_manifest. Every refusal is a DataLossError that names version and path.
+
+    folder or stream -> exactly the listed files -> sizes -> SHA-256
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dragoman_common.errors import DataLossError
+from dragoman_models.file_digest import MAX_FILES, FileDigest, check_path
+from dragoman_models.record import VersionManifest
+
+READ_BYTES = 1 << 20
+
+
+def verify_files(folder: Path, manifest: VersionManifest) -> None:
+    """Check that a folder holds exactly the manifest's files, byte for byte.
+
+    Folders, files and links are looked at without following any link.
+
+    Raises:
+        DataLossError: a file that is not listed (whatever its name), one that is missing, one that is a link or no
+            plain file, or one whose size or digest differs.
+    """
+    what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
+    listed = {file.path: file for file in manifest.files}
+    found = set(_plain_files(folder, what))
+    if unlisted := sorted(found - set(listed)):
+        raise DataLossError(f"{what}: {unlisted[0][:200]!r} is not listed in the manifest")
+    if missing := sorted(set(listed) - found):
+        raise DataLossError(f"{what}: {missing[0]!r} is missing")
+    for file in manifest.files:
+        verify_chunks(_read(folder, file.path, what), file, what=what)
+
+
+def verify_chunks(chunks: Iterable[bytes], file: FileDigest, *, what: str) -> None:
+    """Read a stream to its end and check it against the listed size and digest.
+
+    Raises:
+        DataLossError: longer, shorter or other bytes. Reading stops at the first byte too many.
+    """
+    check = StreamCheck(file, what=what)
+    for chunk in chunks:
+        check.add(chunk)
+    check.finish()
+
+
+class StreamCheck:
+    """A file checked while it streams by, each byte read once."""
+
+    def __init__(self, file: FileDigest, *, what: str) -> None:
+        """Expect the listed file; what names its version in messages."""
+        self._file = file
+        self._what = f"{what}/{file.path}"
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        Raises:
+            DataLossError: the stream is longer than the listed size.
+        """
+        self._size_bytes += len(chunk)
+        if self._size_bytes > self._file.size_bytes:
+            raise DataLossError(f"{self._what}: longer than the {self._file.size_bytes} bytes of the manifest")
+        self._digest.update(chunk)
+
+    def finish(self) -> None:
+        """Say that the stream has ended.
+
+        Raises:
+            DataLossError: shorter than listed, or another digest. Nothing of the file may be used.
+        """
+        if self._size_bytes != self._file.size_bytes:
+            raise DataLossError(f"{self._what}: {self._size_bytes} bytes, the manifest says {self._file.size_bytes}")
+        if self._digest.hexdigest() != self._file.sha256:
+            raise DataLossError(f"{self._what}: the content's SHA-256 differs from the manifest's")
+
+
+def _plain_files(folder: Path, what: str) -> Iterator[str]:
+    """Yield every file's path; a folder without listed files below it is only a name, so it is not refused."""
+    pending = [""]
+    count = 0
+    while pending:
+        prefix = pending.pop()
+        try:
+            entries = os.scandir(folder / prefix)
+        except OSError as error:
+            raise DataLossError(f"{what}: the folder cannot be read ({error.strerror})") from error
+        with entries:
+            for entry in entries:
+                path = f"{prefix}{entry.name}"
+                mode = entry.stat(follow_symlinks=False).st_mode
+                count += 1
+                if count > 4 * MAX_FILES:
+                    raise DataLossError(f"{what}: the folder holds more than {4 * MAX_FILES} names")
+                if stat.S_ISDIR(mode):
+                    pending.append(f"{path}/")
+                elif stat.S_ISREG(mode):
+                    yield path
+                else:
+                    raise DataLossError(f"{what}: {path[:200]!r} is a link or no plain file")
+
+
+def _read(folder: Path, path: str, what: str) -> Iterator[bytes]:
+    check_path(path)
+    try:
+        descriptor = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise DataLossError(f"{what}/{path}: cannot be opened ({error.strerror})") from error
+    with os.fdopen(descriptor, "rb") as file:
+        while chunk := file.read(READ_BYTES):
+            yield chunk
