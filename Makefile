@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+MEMBERS := protos $(wildcard libs/*) $(wildcard services/*)
+PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragoman_client dragoman_gateway \
+	dragoman_tokenizer dragoman_registry dragoman_worker dragoman_launcher dragoman_trainer dragoman_monitor
+# One thread a test process: what is tested in parallel must not fight over two cores.
+TEST_ENV := OMP_NUM_THREADS=1
+
+.PHONY: help setup protos lock fmt lint types unit test demo up down bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.installed ## make .venv from the hash-locked requirements, and install every member editable
+
+.venv/.installed: requirements.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml) $(shell find protos -name '*.proto') protos/generate.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed; set PYTHON to it" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	@touch $@
+
+protos: ## build the Python code of the protos again
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e ./protos
+
+lock: ## write requirements.lock from the members' requirements (hashes, no addresses)
+	$(BIN)/uv lock --quiet --upgrade
+	$(BIN)/uv export --quiet --all-packages --all-extras --all-groups --no-emit-workspace --no-header --no-annotate -o requirements.lock
+
+fmt: setup ## format, and fix what ruff can fix
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+
+lint: setup ## ruff, import contracts, proto lint
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+
+types: setup ## mypy, strict, over every package
+	$(BIN)/mypy $(PACKAGES:%=-p %)
+
+unit: setup ## tests without network or processes of ours: under a minute
+	$(TEST_ENV) $(BIN)/pytest -q -m "not slow" libs services
+
+test: setup ## unit and integration tests: every service as a process, spoken to over gRPC
+	$(TEST_ENV) $(BIN)/pytest -q libs services tests
+
+demo: setup ## the closed loop on real text, then everything stops: exit 0 says that every check held
+	$(BIN)/python -m demo
+
+up: setup ## as demo, and leave the platform running
+	$(BIN)/python -m demo --keep
+
+down: setup ## stop what `make up` left running
+	DRAGOMAN_HOME=build/demo/home $(BIN)/dragoman down
+
+bench: setup ## measure, beside peers, within one run (see bench/README.md)
+	for script in bench/*/run.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## remove what was built, and the environment
+	rm -rf build dist .venv protos/gen
