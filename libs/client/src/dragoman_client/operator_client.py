@@ -1,0 +1,207 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""An operator's calls to the registry, the launcher and the monitor: publish, move an alias, train, read the report.
+
+Owns the three channels and the operator's credential. Answers with the services' own messages. The service key binds the
+tenant, so no call names one.
+"""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import grpc
+
+from dragoman.common.v1 import signed_pb2
+from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
+from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
+from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
+from dragoman_common.channel import connect
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.service_keys import KeyTokens, ServiceKey
+from dragoman_common.status import translated
+
+_CHUNK_BYTES = 1024 * 1024
+_PUBLISH_TIMEOUT_S = 600.0
+_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorTargets:
+    """host:port of the services that an operator calls."""
+
+    registry: str
+    launcher: str
+    monitor: str
+
+
+class OperatorClient:
+    """Use with `async with`. Every call has a deadline, and raises a `DragomanError` when it fails."""
+
+    def __init__(self, targets: OperatorTargets, key: ServiceKey, *, tenant: str) -> None:
+        tokens = KeyTokens(key, tenant=tenant)
+        self._channels: list[grpc.aio.Channel] = [
+            connect(target, audience=audience, tokens=tokens)
+            for audience, target in (
+                ("registry", targets.registry),
+                ("launcher", targets.launcher),
+                ("monitor", targets.monitor),
+            )
+        ]
+        registry, launcher, monitor = self._channels
+        self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
+        self._launcher = launcher_pb2_grpc.LauncherServiceStub(launcher)
+        self._monitor = monitor_pb2_grpc.MonitorServiceStub(monitor)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def publish(self, model: str, folder: Path) -> registry_pb2.PublishVersionResponse:
+        """Upload a folder's files as one version of the model.
+
+        Raises:
+            InvalidArgumentError: the folder holds no file, or a link.
+        """
+        files = list(_files_of(folder))
+        if not files:
+            raise InvalidArgumentError(f"{folder} holds no file to publish")
+
+        async def parts() -> AsyncIterator[registry_pb2.PublishVersionRequest]:
+            header = registry_pb2.PublishHeader(model=model, publish_id=secrets.token_hex(16), files=files)
+            yield registry_pb2.PublishVersionRequest(header=header)
+            for file in files:
+                for chunk in _chunks_of(folder, file.path):
+                    yield registry_pb2.PublishVersionRequest(chunk=chunk)
+
+        with translated():
+            return await self._registry.PublishVersion(parts(), timeout=_PUBLISH_TIMEOUT_S)
+
+    async def set_alias(
+        self, model: str, alias: str, version: int, *, reason: str, expected_sequence: int | None = None
+    ) -> registry_pb2.AliasEvent:
+        """Point an alias to a version; with `expected_sequence`, only if the alias has not moved since."""
+        request = registry_pb2.SetAliasRequest(
+            model=model, alias=alias, version=version, reason=reason, request_id=secrets.token_hex(16)
+        )
+        if expected_sequence is not None:
+            request.expected_sequence = expected_sequence
+        with translated():
+            return (await self._registry.SetAlias(request)).event
+
+    async def alias(self, model: str, alias: str, *, at: datetime | None = None) -> registry_pb2.AliasEvent:
+        """Where an alias points, now or at a past time."""
+        request = registry_pb2.GetAliasRequest(model=model, alias=alias)
+        if at is not None:
+            request.at_time.FromDatetime(at)
+        with translated():
+            return (await self._registry.GetAlias(request)).event
+
+    async def alias_events(self, model: str, alias: str) -> list[registry_pb2.AliasEvent]:
+        """Every move of an alias, oldest first."""
+        events: list[registry_pb2.AliasEvent] = []
+        token = ""
+        while True:
+            request = registry_pb2.ListAliasEventsRequest(
+                model=model, alias=alias, page_size=_PAGE_SIZE, page_token=token
+            )
+            with translated():
+                page = await self._registry.ListAliasEvents(request)
+            events += page.events
+            token = page.next_page_token
+            if not token:
+                return events
+
+    async def models(self) -> list[registry_pb2.ModelSummary]:
+        """The tenant's models, by name."""
+        models: list[registry_pb2.ModelSummary] = []
+        token = ""
+        while True:
+            with translated():
+                page = await self._registry.ListModels(
+                    registry_pb2.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token)
+                )
+            models += page.models
+            token = page.next_page_token
+            if not token:
+                return models
+
+    async def version(self, model: str, number: int) -> registry_pb2.ModelVersion:
+        with translated():
+            request = registry_pb2.GetVersionRequest(model=model, number=number)
+            return (await self._registry.GetVersion(request)).version
+
+    async def file(self, model: str, number: int, path: str) -> bytes:
+        """One file of a version."""
+        request = registry_pb2.DownloadFileRequest(model=model, number=number, path=path)
+        data = bytearray()
+        with translated():
+            async for part in self._registry.DownloadFile(request, timeout=_PUBLISH_TIMEOUT_S):
+                data += part.data
+        return bytes(data)
+
+    async def submit_job(
+        self, model: str, recipe: str, *, overrides: dict[str, str], request_id: str = ""
+    ) -> launcher_pb2.SubmitJobResponse:
+        """Start a training job; a request id used before returns the job it made."""
+        request = launcher_pb2.SubmitJobRequest(
+            request_id=request_id or secrets.token_hex(16), model=model, recipe=recipe, overrides=overrides
+        )
+        with translated():
+            return await self._launcher.SubmitJob(request)
+
+    async def watch_job(self, job_id: str, *, timeout_s: float) -> AsyncIterator[launcher_pb2.Job]:
+        """The job now, and at each change, until it has ended."""
+        with translated():
+            async for update in self._launcher.WatchJob(launcher_pb2.WatchJobRequest(id=job_id), timeout=timeout_s):
+                yield update.job
+
+    async def cancel_job(self, job_id: str, *, reason: str) -> launcher_pb2.Job:
+        with translated():
+            request = launcher_pb2.CancelJobRequest(id=job_id, reason=reason)
+            return (await self._launcher.CancelJob(request)).job
+
+    async def jobs(self) -> list[launcher_pb2.Job]:
+        """The newest jobs first, at most 1,000."""
+        with translated():
+            response = await self._launcher.ListJobs(launcher_pb2.ListJobsRequest(page_size=_PAGE_SIZE))
+        return list(response.jobs)
+
+    async def job_log(self, job_id: str) -> bytes:
+        """What a job has written so far."""
+        data = bytearray()
+        with translated():
+            async for part in self._launcher.ReadJobLog(launcher_pb2.ReadJobLogRequest(id=job_id), timeout=30.0):
+                data += part.data
+        return bytes(data)
+
+    async def report(self, model: str, version: int | None = None) -> monitor_pb2.GetReportResponse:
+        """What a model's versions did, as far as the monitor has read the log."""
+        with translated():
+            return await self._monitor.GetReport(monitor_pb2.GetReportRequest(model=model, version=version or 0))
+
+
+def _files_of(folder: Path) -> Iterator[signed_pb2.FileDigest]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise InvalidArgumentError(f"{name} is a link; a version is made of files only")
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            yield signed_pb2.FileDigest(path=name, size_bytes=path.stat().st_size, sha256=digest)
+
+
+def _chunks_of(folder: Path, name: str) -> Iterator[registry_pb2.FileChunk]:
+    offset = 0
+    with (folder / name).open("rb") as file:
+        while data := file.read(_CHUNK_BYTES):
+            yield registry_pb2.FileChunk(path=name, offset_bytes=offset, data=data)
+            offset += len(data)
