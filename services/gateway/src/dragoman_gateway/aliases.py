@@ -1,0 +1,69 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where every alias points, by verified events. Pure bookkeeping; signatures are the registry client's business.
+
+    verified event -> AliasTable.apply -> find(tenant, model, alias) -> AliasTarget
+
+An event that does not continue the chain seen so far is refused and the table stays as it was. The stream skips events
+that were written while it was down, so a gap is accepted; going back, or a second event at a known place, is not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dragoman_common.errors import DataLossError
+from dragoman_gateway.version import VersionKey
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliasTarget:
+    """One verified event. `payload_sha256` is the digest of its signed payload, which the next event names."""
+
+    alias: str
+    sequence: int
+    stable: VersionKey
+    payload_sha256: str
+    previous_sha256: str
+
+
+class AliasTable:
+    """The newest event of each alias."""
+
+    def __init__(self) -> None:
+        self._targets: dict[tuple[str, str, str], AliasTarget] = {}
+
+    def apply(self, target: AliasTarget) -> AliasTarget | None:
+        """Take in an event; returns the one it replaced, or None for an alias not seen before or an event seen before.
+
+        Raises:
+            DataLossError: the event does not continue the chain.
+        """
+        name = (target.stable.tenant, target.stable.model, target.alias)
+        known = self._targets.get(name)
+        if known is not None:
+            if target.payload_sha256 == known.payload_sha256:
+                return None
+            _check_continues(known, target)
+        self._targets[name] = target
+        return known
+
+    def find(self, tenant: str, model: str, alias: str) -> AliasTarget | None:
+        return self._targets.get((tenant, model, alias))
+
+    def of_tenant(self, tenant: str) -> Iterator[AliasTarget]:
+        """The tenant's aliases, by model and alias."""
+        for (owner, _, _), target in sorted(self._targets.items()):
+            if owner == tenant:
+                yield target
+
+    def of_version(self, key: VersionKey) -> Iterator[AliasTarget]:
+        """The aliases that point at a version."""
+        return (target for target in self._targets.values() if target.stable == key)
+
+
+def _check_continues(known: AliasTarget, target: AliasTarget) -> None:
+    place = f"alias {target.stable.model}@{target.alias}, event {target.sequence}"
+    if target.sequence <= known.sequence:
+        raise DataLossError(f"{place}: event {known.sequence} is already known, and this is another one")
+    if target.sequence == known.sequence + 1 and target.previous_sha256 != known.payload_sha256:
+        raise DataLossError(f"{place}: it names another predecessor than the event that is known")

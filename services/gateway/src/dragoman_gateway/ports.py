@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway's domain needs from outside, as protocols. contracts.py holds the tests that adapters pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dragoman_gateway.record import FeedbackRecord, PredictionRecord
+from dragoman_gateway.version import ServedVersion, VersionKey
+
+# Shapes: N rows of a call, T token ids of all rows one after another, C labels.
+TokenIds = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedRows:
+    """Rows as token ids, concatenated: row i holds `lengths[i]` of `token_ids`."""
+
+    token_ids: TokenIds
+    lengths: TokenIds
+    truncated: tuple[bool, ...]
+    num_unknown: tuple[int, ...]
+
+
+class Budget(Protocol):
+    """The time that is left for the call being handled."""
+
+    def remaining_s(self) -> float | None:
+        """Seconds left, not below 0; None where the call has no deadline."""
+        ...
+
+    def check(self, stage: str, /) -> None:
+        """Raises DeadlineExceededError, naming the stage, when nothing is left."""
+        ...
+
+
+class VersionCatalogue(Protocol):
+    """Verified facts about versions. Answers from memory for versions seen before."""
+
+    async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
+        """One version.
+
+        Args:
+            tenant: whose version.
+            model: its model's name.
+            number: its number.
+            root_sha256: when set, the digest that the version must have.
+
+        Raises:
+            ModelNotFoundError: no such model or version.
+            DataLossError: the record's signature is not the registry's, or the digest differs.
+            UnavailableError: the registry is away, and the version has not been seen before.
+        """
+        ...
+
+
+class Tokenizer(Protocol):
+    async def encode(self, key: VersionKey, texts: Sequence[str]) -> EncodedRows:
+        """Token ids by the version's own tokenizer.
+
+        Raises:
+            InvalidArgumentError: a row is empty or too long.
+            UnavailableError: the tokenizer is away; the call may be sent again.
+        """
+        ...
+
+
+class Scorer(Protocol):
+    async def score(self, address: str, key: VersionKey, rows: EncodedRows) -> Scores:
+        """Scores from the worker at `address`: shape [N, C], each row sums to 1. Sending it twice is harmless.
+
+        Raises:
+            UnavailableError: the worker is away, or no longer holds the version.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """Where predictions and feedback are recorded."""
+
+    async def record(self, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
+        """Keep the records; they are durable on return.
+
+        Raises:
+            UnavailableError: they could not be kept, or too many wait already.
+        """
+        ...
+
+    def note(self, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
+        """Keep the records soon: for answers that promise nothing. Never raises or waits; a full journal drops them."""
+        ...

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which version answers a call, and which worker gets it.
+
+    Selector -> Router.resolve -> Route(version, arm) -> Router.hold -> worker address
+
+An alias that moved keeps answering with its old version until a worker is ready for the new one: a version that no
+worker accepts (its bytes differ from what was signed) therefore never takes the traffic. Rollout arms will be drawn in
+`resolve`.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dragoman_common.errors import FailedPreconditionError, UnavailableError
+from dragoman_gateway.aliases import AliasTable, AliasTarget
+from dragoman_gateway.ports import VersionCatalogue
+from dragoman_gateway.selector import Selector
+from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_gateway.workers import WorkerTable
+
+STABLE = "stable"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """The version that answers, and the rollout arm it answers as."""
+
+    version: ServedVersion
+    arm: str = STABLE
+
+
+class Router:
+    """Aliases and workers, put together. `is_complete` turns true once all aliases that exist have been read."""
+
+    def __init__(
+        self, aliases: AliasTable, workers: WorkerTable, catalogue: VersionCatalogue, *, max_hold_s: float
+    ) -> None:
+        self._max_hold_s = max_hold_s
+        self._aliases = aliases
+        self._workers = workers
+        self._catalogue = catalogue
+        # The last version that was ready under an alias whose newest target is not ready yet.
+        self._fallbacks: dict[tuple[str, str, str], VersionKey] = {}
+        self.is_complete = False
+
+    def apply(self, target: AliasTarget) -> None:
+        """Take in a verified alias event.
+
+        Raises:
+            DataLossError: it does not continue the chain; the alias stays where it was.
+        """
+        replaced = self._aliases.apply(target)
+        if replaced is not None and self._workers.is_ready(replaced.stable):
+            self._fallbacks[_name_of(target)] = replaced.stable
+
+    async def resolve(self, tenant: str, selector: Selector) -> Route:
+        """Find the version for a call.
+
+        Raises:
+            ModelNotFoundError: no such model, alias or version in this tenant.
+            UnavailableError: the aliases have not all been read yet, or the registry is away.
+            DataLossError: the registry's version is not the one that the alias event names.
+        """
+        if selector.version is not None:
+            return Route(version=await self._catalogue.get(tenant, selector.model, selector.version))
+        target = self._aliases.find(tenant, selector.model, selector.alias)
+        if target is None:
+            if not self.is_complete:
+                raise UnavailableError("the gateway is still reading the aliases; send the call again")
+            raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")
+        key = self._answering(target)
+        return Route(version=await self._catalogue.get(tenant, key.model, key.number, root_sha256=key.root_sha256))
+
+    async def hold(self, key: VersionKey, *, avoid: str | None = None) -> str:
+        """The worker for the next attempt; while a wanted version is on its way, the call waits for it.
+
+        The wait is bounded by `max_hold_s`, and by the caller's own deadline around it. `avoid` is passed over where
+        another worker is ready.
+
+        Raises:
+            FailedPreconditionError: no alias points at the version, so no worker will load it.
+            UnavailableError: the version did not become ready in time, or no worker can load it.
+        """
+        try:
+            async with asyncio.timeout(self._max_hold_s):
+                while True:
+                    change = self._workers.next_change()
+                    address = self._workers.choose(key, avoid=avoid)
+                    if address is not None:
+                        return address
+                    self._check_expected(key)
+                    await change.wait()
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"no worker became ready for {key.model} version {key.number} in {self._max_hold_s:g} s; try again"
+            ) from error
+
+    def is_ready(self, tenant: str, selector: Selector) -> bool:
+        """Whether a call by this selector would find a worker now.
+
+        Raises:
+            ModelNotFoundError: no such alias, or no worker and no alias knows the version.
+        """
+        return any(self._workers.is_ready(key) for key in self._keys(tenant, selector))
+
+    def aliases(self, tenant: str) -> Iterator[tuple[AliasTarget, bool]]:
+        """The tenant's aliases, each with whether its newest target is ready."""
+        return ((target, self._workers.is_ready(target.stable)) for target in self._aliases.of_tenant(tenant))
+
+    def index(self, tenant: str) -> Iterator[tuple[VersionKey, str]]:
+        """Every version that is held or pointed at, with its state: READY, LOADING, UNLOADING or UNAVAILABLE."""
+        pointed_at = {target.stable for target in self._aliases.of_tenant(tenant)}
+        keys = pointed_at | set(self._workers.versions(tenant))
+        for key in sorted(keys, key=lambda key: (key.model, key.number, key.root_sha256)):
+            states = self._workers.states(key)
+            yield key, _INDEX_STATES.get(states[0], "UNAVAILABLE") if states else "UNAVAILABLE"
+
+    def _check_expected(self, key: VersionKey) -> None:
+        wanted = key in self._fallbacks.values() or any(True for _ in self._aliases.of_version(key))
+        if not wanted:
+            raise FailedPreconditionError(
+                f"no worker holds {key.model} version {key.number}; workers load the versions that aliases point at: "
+                "ask for one of those, or point an alias at it"
+            )
+        if self._workers.states(key) == ["FAILED"]:
+            raise UnavailableError(f"no worker could load {key.model} version {key.number}; RepositoryIndex lists them")
+
+    def _answering(self, target: AliasTarget) -> VersionKey:
+        fallback = self._fallbacks.get(_name_of(target))
+        if fallback is None or self._workers.is_ready(target.stable):
+            self._fallbacks.pop(_name_of(target), None)
+            return target.stable
+        # READY, or LOADING while its process is started again: either way it answers before the new one does.
+        return fallback if self._workers.states(fallback)[:1] in (["READY"], ["LOADING"]) else target.stable
+
+    def _keys(self, tenant: str, selector: Selector) -> list[VersionKey]:
+        if selector.version is None:
+            target = self._aliases.find(tenant, selector.model, selector.alias)
+            if target is None:
+                raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")
+            return [self._answering(target)]
+        keys = [key for key, _ in self.index(tenant) if key.model == selector.model and key.number == selector.version]
+        if not keys:
+            raise ModelNotFoundError(f"no worker holds {selector.model} version {selector.version}")
+        return keys
+
+
+_INDEX_STATES = {"READY": "READY", "LOADING": "LOADING", "DRAINING": "UNLOADING"}
+
+
+def _name_of(target: AliasTarget) -> tuple[str, str, str]:
+    return (target.stable.tenant, target.stable.model, target.alias)

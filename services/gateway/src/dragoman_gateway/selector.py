@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a caller names a model: `r8` (its prod alias answers), `r8@canary`, or either with a number, which wins."""
+
+import re
+from dataclasses import dataclass
+
+from dragoman_common.errors import InvalidArgumentError
+
+DEFAULT_ALIAS = "prod"
+# Names become parts of keys and paths elsewhere, so the alphabet is closed and lengths are bounded.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
+_VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selector:
+    """`version` is None when the alias decides."""
+
+    model: str
+    alias: str
+    version: int | None
+
+
+def parse_selector(name: str, version: int | None = None, *, field: str = "model") -> Selector:
+    """Read a model name, with its optional `@alias`, beside an optional version number.
+
+    Raises:
+        InvalidArgumentError: the name has another form, or the number is not positive.
+    """
+    model, at, alias = name.partition("@")
+    if not _NAME.fullmatch(model) or (at and not _NAME.fullmatch(alias)):
+        raise InvalidArgumentError(
+            f"{field} must be a name or name@alias: 1 to 63 of a-z, 0-9, dot, dash and underscore, "
+            "beginning and ending with a letter or digit"
+        )
+    if version is not None and version < 1:
+        raise InvalidArgumentError(f"version is {version}; version numbers count from 1, and none asks by alias")
+    return Selector(model=model, alias=alias or DEFAULT_ALIAS, version=version)
+
+
+def parse_version(text: str, *, field: str = "model_version") -> int | None:
+    """Read a version number written in decimal, or None where it is left empty.
+
+    Raises:
+        InvalidArgumentError: the text is something else.
+    """
+    if not text:
+        return None
+    if not _VERSION.fullmatch(text):
+        raise InvalidArgumentError(f"{field} must be a version number in decimal, or empty to ask by alias")
+    return int(text)

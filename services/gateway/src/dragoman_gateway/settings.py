@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway can be told, read from DRAGOMAN_GATEWAY_* in `__main__`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman_common.server import ServerSettings
+
+MAX_LEEWAY_S = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    server: ServerSettings
+    """The gRPC side. On a laptop LISTEN is 127.0.0.1:9000."""
+    http_listen: str = "127.0.0.1:8080"
+    """host:port of the HTTP side: health and OIP v2 REST. Port 0 takes a free one, which the HTTP ready file names."""
+    http_ready_file: Path | None = None
+    """Written when the HTTP port is bound: a JSON object with port and pid."""
+    registry_target: str
+    """host:port of the registry."""
+    tokenizer_target: str
+    """host:port of the tokenizer."""
+    worker_targets: tuple[str, ...]
+    """host:port of every worker, comma-separated."""
+    events_url: str
+    """Where prediction and feedback events go, for instance sqlite:///var/lib/dragoman/events.db."""
+    user_keys_file: Path
+    """A JWKS file: the public keys that end users' tokens may be signed with. Read once, at start."""
+    user_issuer: str = "dragoman-local"
+    """The iss that users' tokens must have."""
+    user_audience: str = "dragoman"
+    """The aud that users' tokens must have."""
+    user_token_max_lifetime_s: int = 7 * 24 * 3600
+    """The longest exp - iat of a user's token: shorter bounds what a stolen one is worth."""
+    user_token_leeway_s: int = 30
+    """How far clocks may differ, at most 60."""
+    max_rows: int = 256
+    """Rows of text in one call: more make fewer calls, and longer ones that others wait behind."""
+    max_text_bytes: int = 65_536
+    """One row of text; a model's own limit may be lower."""
+    max_concurrent_calls: int = 1_000
+    """Predictions at once on both ports together; one more is RESOURCE_EXHAUSTED with a retry delay."""
+    max_pending_events: int = 100_000
+    """Events that may wait for the log before calls are refused: bounds memory while the log is slow."""
+    max_hold_ms: int = 10_000
+    """How long a call may wait for its version to become ready at a worker before it is UNAVAILABLE."""
+    http_deadline_ms: int = 30_000
+    """The deadline of an HTTP call, which brings none of its own."""
+    tokenizer_timeout_ms: int = 5_000
+    """The longest wait for the tokenizer within a call."""
+    worker_timeout_ms: int = 30_000
+    """The longest wait for a worker within a call."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.user_token_leeway_s <= MAX_LEEWAY_S:
+            raise ValueError(f"USER_TOKEN_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
+        if not self.worker_targets:
+            raise ValueError("WORKER_TARGETS names no worker")
+        for name in (
+            "max_rows",
+            "max_text_bytes",
+            "max_concurrent_calls",
+            "max_pending_events",
+            "max_hold_ms",
+            "user_token_max_lifetime_s",
+            "http_deadline_ms",
+            "tokenizer_timeout_ms",
+            "worker_timeout_ms",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.upper()} must be at least 1")
