@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Tokenizer contract, held by every backend and every kind of it."""
 
+from tokenizers import Tokenizer, processors
+
 from dragoman_text import BasicEnglishTokenizer, load_tokenizer, train_huggingface
 from dragoman_text.contracts import TokenizerContract
-from tokenizers import Tokenizer, processors
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the cat", "the mat"] * 3
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from dragoman_text.basic_english import BasicEnglishTokenizer, split_words
 from dragoman_text.vocabulary import Vocabulary
 

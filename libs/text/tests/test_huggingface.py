@@ -5,9 +5,10 @@
 import json
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_text import HuggingFaceTokenizer, load_tokenizer, train_huggingface
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = {"<pad>": 0, "<unk>": 1, "[CLS]": 2, "[SEP]": 3, "ship": 4, "grain": 5}
 

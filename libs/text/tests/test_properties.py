@@ -7,10 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from dragoman_text import BasicEnglishTokenizer, train_huggingface
-from dragoman_text.basic_english import split_words
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from dragoman_text import BasicEnglishTokenizer, train_huggingface
+from dragoman_text.basic_english import split_words
 
 CORPUS = ["the cat sat on the mat . it's <br  /> here !", "a dog , a cat ; naïve ΟΔΟΣ", "<br /> <br x /> 42"] * 2
 BASIC = BasicEnglishTokenizer.build([*CORPUS, "<br  />"])

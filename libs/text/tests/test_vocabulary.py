@@ -5,10 +5,11 @@
 import json
 
 import pytest
-from dragoman_common.errors import InvalidArgumentError
-from dragoman_text import Vocabulary
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_text import Vocabulary
 
 TOKENS = st.lists(st.text(min_size=1, max_size=8).filter(lambda t: t.isprintable()), unique=True, max_size=30)
 

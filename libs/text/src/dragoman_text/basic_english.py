@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
-from dragoman_common.errors import InvalidArgumentError
 from numpy.typing import NDArray
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_text import strict_json
 from dragoman_text.tokenizer import MAX_FILE_BYTES, SPECIAL_TOKENS, Encoding, require_utf8
 from dragoman_text.vocabulary import Vocabulary

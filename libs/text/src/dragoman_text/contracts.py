@@ -8,8 +8,8 @@ Owns: the behaviour promised in tokenizer.py. Needs no test framework beyond one
 from collections.abc import Callable
 
 import numpy as np
-from dragoman_common.errors import InvalidArgumentError
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_text.tokenizer import Tokenizer
 
 _TEXTS = ("the cat sat on the mat.", "the dog, the cat!", "cat", "unheardof zyzzyva the")

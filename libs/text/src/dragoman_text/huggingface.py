@@ -13,9 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 import tokenizers
-from dragoman_common.errors import InvalidArgumentError
 from numpy.typing import NDArray
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_text import strict_json
 from dragoman_text.tokenizer import MAX_FILE_BYTES, MAX_VOCABULARY_SIZE, PAD_TOKEN, Encoding, require_utf8
 

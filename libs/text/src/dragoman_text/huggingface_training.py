@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 import tokenizers
-from dragoman_common.errors import InvalidArgumentError
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_text.huggingface import HuggingFaceTokenizer
 from dragoman_text.tokenizer import MAX_VOCABULARY_SIZE, SPECIAL_TOKENS, UNKNOWN_TOKEN
 

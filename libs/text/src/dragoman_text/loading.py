@@ -8,7 +8,6 @@ Owns: the table of backends. Data path: (backend name of model.json, bytes of to
 from collections.abc import Callable
 
 from dragoman_common.errors import InvalidArgumentError
-
 from dragoman_text import basic_english, huggingface
 from dragoman_text.tokenizer import Tokenizer
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from dragoman_common.errors import InvalidArgumentError
 from numpy.typing import NDArray
+
+from dragoman_common.errors import InvalidArgumentError
 
 PAD_TOKEN = "<pad>"  # noqa: S105 -- a vocabulary entry, not a secret
 UNKNOWN_TOKEN = "<unk>"  # noqa: S105 -- a vocabulary entry, not a secret

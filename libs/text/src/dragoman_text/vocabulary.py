@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Self
 
 from dragoman_common.errors import InvalidArgumentError
-
 from dragoman_text import strict_json
 from dragoman_text.tokenizer import MAX_FILE_BYTES, MAX_VOCABULARY_SIZE
 

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Versions from the registry service: the adapter of ports.VersionSource.
+
+Owns: the calls, the check of the signed record, and what the registry's refusals mean for a caller of this service.
+Data path: GetVersion -> envelope -> verify_manifest -> files; DownloadFile -> chunks -> bytes (checked by the caller).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
+from dragoman_common.auth import calling_as
+from dragoman_common.errors import NotFoundError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from dragoman_common.status import translated
+from dragoman_models.verify import VerifyingKeys, verify_manifest
+from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError
+
+
+class RegistryVersionSource:
+    """Asks the registry, on behalf of the tenant of each version, and believes only what a trusted key signed."""
+
+    def __init__(self, channel: grpc.aio.Channel, keys: VerifyingKeys) -> None:
+        self._registry = pb_grpc.RegistryServiceStub(channel)
+        self._keys = keys
+
+    async def manifest(self, name: VersionName) -> VerifiedVersion:
+        """See VersionSource."""
+        with _asking(name, f"there is no {name}"):
+            reply = await self._registry.GetVersion(pb.GetVersionRequest(model=name.model, number=name.number))
+        # Beside the envelope the reply repeats the record for display; none of that is read.
+        manifest = verify_manifest(
+            reply.version.manifest.envelope, self._keys, tenant=name.tenant, model=name.model, number=name.number
+        )
+        return VerifiedVersion(manifest.root_sha256, {file.path: file for file in manifest.files})
+
+    async def read(self, name: VersionName, path: str, max_bytes: int) -> bytes:
+        """See VersionSource."""
+        data = bytearray()
+        with _asking(name, f"{name} has no file {path}"):
+            call = self._registry.DownloadFile(pb.DownloadFileRequest(model=name.model, number=name.number, path=path))
+            async for chunk in call:
+                data += chunk.data
+                if len(data) > max_bytes:
+                    call.cancel()
+                    break
+        return bytes(data)
+
+
+@contextmanager
+def _asking(name: VersionName, absent: str) -> Iterator[None]:
+    try:
+        with calling_as(name.tenant), translated():
+            yield
+    except NotFoundError as error:
+        raise VersionNotFoundError(absent) from error
+    except (UnauthenticatedError, PermissionDeniedError) as error:
+        # Ours to mend, not the caller's: passed on as it is, it would read as if the caller's own token were refused.
+        raise UnavailableError("the registry does not accept this service's identity: tell the operator") from error

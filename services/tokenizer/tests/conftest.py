@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A version source in memory with one version in it, and the service over it."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dragoman_text import BasicEnglishTokenizer
+from dragoman_tokenizer.memory import MemoryVersionSource
+from dragoman_tokenizer.version_tokenizers import VersionTokenizers
+
+TEXTS = ["grain and wheat shipments rose.", "the ship carried grain", "wheat prices fell"]
+
+
+def model_json(**changes):
+    value = {
+        "format": "dragoman.model/1",
+        "task": "text-classification",
+        "architecture": {"name": "linear", "hyperparameters": {}},
+        "labels": ["grain", "ship"],
+        "tokenizer": {"backend": "basic_english", "file": "tokenizer.json"},
+        "input_limits": {"max_text_bytes": 65536, "max_tokens": 8},
+        "numerics": "fp32",
+    }
+    return json.dumps(value | changes).encode()
+
+
+def version_files(texts=TEXTS, **changes):
+    return {"model.json": model_json(**changes), "tokenizer.json": BasicEnglishTokenizer.build(texts).to_json()}
+
+
+@pytest.fixture
+def files():
+    return version_files
+
+
+@pytest.fixture
+def source():
+    source = MemoryVersionSource()
+    source.publish("local", "r8", 3, version_files())
+    return source
+
+
+@pytest.fixture
+def executor():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+@pytest.fixture
+async def tokenizers(source, executor):
+    tokenizers = VersionTokenizers(
+        source, executor, max_cached_bytes=1_000_000, max_cached_versions=100, load_timeout_s=10
+    )
+    yield tokenizers
+    await tokenizers.close()
