@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where each object lives in the store. Every part is checked by name.check_name or is a digest or a number.
+
+tenants/<t>/blobs/sha256/<hex>                     a file's content
+tenants/<t>/models/<m>/intents/<publish id>        a publish that was begun
+tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content means to take; .2 ... when lost
+tenants/<t>/models/<m>/versions/<n>                the signed version: the commit
+tenants/<t>/models/<m>/aliases/<a>/<sequence>      one signed event
+"""
+
+TENANTS = "tenants"
+PROBE = "probe"
+
+
+def blob(tenant: str, sha256: str) -> str:
+    return f"{TENANTS}/{tenant}/blobs/sha256/{sha256}"
+
+
+def models(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/models"
+
+
+def intent(tenant: str, model: str, publish_id: str) -> str:
+    return f"{models(tenant)}/{model}/intents/{publish_id}"
+
+
+def claim(tenant: str, model: str, root_sha256: str, attempt: int) -> str:
+    suffix = "" if attempt == 1 else f".{attempt}"
+    return f"{models(tenant)}/{model}/by-digest/{root_sha256}{suffix}"
+
+
+def versions(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/versions"
+
+
+def version(tenant: str, model: str, number: int) -> str:
+    return f"{versions(tenant, model)}/{number}"
+
+
+def aliases(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/aliases"
+
+
+def alias(tenant: str, model: str, name: str) -> str:
+    return f"{aliases(tenant, model)}/{name}"
+
+
+def alias_event(tenant: str, model: str, name: str, sequence: int) -> str:
+    return f"{alias(tenant, model, name)}/{sequence}"

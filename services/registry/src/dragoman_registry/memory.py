@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The object store in memory: the fake for tests, held by the same contract as the real ones."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+
+from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError
+
+
+class MemoryStore:
+    """Objects in a dict. Yields to the loop before each step, so that racers interleave as on a real one."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def create(self, key: str, data: bytes) -> None:
+        await asyncio.sleep(0)
+        if key in self.objects:
+            raise ObjectExistsError(f"{key} is taken")
+        self.objects[key] = data
+
+    async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:
+        data = bytearray()
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > size_bytes:
+                break
+        if len(data) != size_bytes or hashlib.sha256(data).hexdigest() != sha256:
+            raise BlobMismatchError("the content differs from the stated size and digest")
+        self.objects[key] = bytes(data)
+
+    async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        await asyncio.sleep(0)
+        if key not in self.objects:
+            raise ObjectNotFoundError(f"{key} is not kept")
+        return self.objects[key][offset : None if length is None else offset + length]
+
+    async def names_below(self, prefix: str) -> list[str]:
+        await asyncio.sleep(0)
+        start = f"{prefix}/"
+        return sorted({key.removeprefix(start).split("/")[0] for key in self.objects if key.startswith(start)})

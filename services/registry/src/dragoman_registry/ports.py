@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the registry asks of the world: a place for objects, and a log for its news.
+
+Both are named here by what they promise. Adapters: folder and memory for objects, event_log for news.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from dragoman_models.record import AliasRecord, VersionManifest
+
+
+class ObjectExistsError(AlreadyExistsError):
+    """The key is taken; what is there stays as it is."""
+
+
+class ObjectNotFoundError(NotFoundError):
+    """Nothing is kept under the key."""
+
+
+class BlobMismatchError(InvalidArgumentError):
+    """The content that was streamed is not what its size and digest said. Nothing was kept."""
+
+
+class ObjectStore(Protocol):
+    """Objects under keys of plain segments joined by '/'. What is kept survives a crash of process and machine.
+
+    Every method raises UnavailableError when the store cannot be reached or is full; whether a write took place is then
+    unknown, and read_back tells. The store is not trusted: records are signed, blobs are checked by digest.
+    """
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Keep a small object, whole or not at all, if and only if the key is free: one of several racers wins.
+
+        Raises:
+            ObjectExistsError: the key is taken.
+        """
+        ...
+
+    async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:
+        """Keep a stream under a key that follows from its content; doing it again heals a damaged blob.
+
+        Nothing is to be seen under the key before the stream has ended and its size and digest were found right.
+
+        Raises:
+            BlobMismatchError: other content, or more of it. An error of the stream itself passes through.
+        """
+        ...
+
+    async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Return the bytes from offset on, at most length of them (None: to the end).
+
+        Raises:
+            ObjectNotFoundError: nothing under the key.
+        """
+        ...
+
+    async def names_below(self, prefix: str) -> list[str]:
+        """Return the names directly below a prefix, sorted; a name may lead to nothing that is kept. Empty if none."""
+        ...
+
+
+class ModelNews(Protocol):
+    """Tells other services, through the event log, what was written. The store is the truth; this is the bell."""
+
+    async def version_published(self, manifest: VersionManifest) -> None:
+        """Append VersionPublished. Raises DragomanError when the log does not take it."""
+        ...
+
+    async def alias_moved(self, record: AliasRecord) -> None:
+        """Append AliasMoved. Raises DragomanError when the log does not take it."""
+        ...
