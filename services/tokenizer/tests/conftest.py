@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A version source in memory with one version in it, and the service over it."""
 
+import importlib.util
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,16 @@ async def tokenizers(source, executor):
     )
     yield tokenizers
     await tokenizers.close()
+
+
+@pytest.fixture(scope="session")
+def registry_server():
+    return load_beside("registry_server")
+
+
+def load_beside(name):
+    """A module of this folder: under importlib mode test folders are not on the path."""
+    spec = importlib.util.spec_from_file_location(f"tokenizer_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -23,6 +23,8 @@ class MemoryVersionSource:
         self.num_reads = 0
         self.gate: asyncio.Event | None = None
         """When set, every read waits for it."""
+        self.is_waiting = asyncio.Event()
+        """Set once a read waits at the gate."""
 
     def publish(self, tenant: str, model: str, number: int, files: dict[str, bytes]) -> VerifiedVersion:
         """Store a version and sign its file list."""
@@ -59,6 +61,7 @@ class MemoryVersionSource:
         """See VersionSource."""
         self.num_reads += 1
         if self.gate is not None:
+            self.is_waiting.set()
             await self.gate.wait()
         self._fail()
         try:
