@@ -40,7 +40,7 @@ class Endpoint:
         )
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """None for plaintext: only a loopback target goes without TLS, so that no token leaves this machine in the clear."""
+        """None for plaintext, which only a loopback target gets: no token leaves this machine in the clear."""
         if self.is_local and self.tls_ca_file is None:
             return None
         return grpc.ssl_channel_credentials(self.tls_ca_file.read_bytes() if self.tls_ca_file else None)

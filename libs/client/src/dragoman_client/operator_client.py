@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An operator's calls to the registry, the launcher and the monitor: publish, move an alias, train, read the report.
 
-Owns the three channels and the operator's credential. Answers with the services' own messages. The service key binds the
-tenant, so no call names one.
+Owns the three channels and the operator's credential; answers with the services' own messages. The service key binds
+the tenant, so no call names one.
 """
 
 import hashlib
@@ -156,6 +156,10 @@ class OperatorClient:
         )
         with translated():
             return await self._launcher.SubmitJob(request)
+
+    async def job(self, job_id: str) -> launcher_pb2.Job:
+        with translated():
+            return (await self._launcher.GetJob(launcher_pb2.GetJobRequest(id=job_id))).job
 
     async def watch_job(self, job_id: str, *, timeout_s: float) -> AsyncIterator[launcher_pb2.Job]:
         """The job now, and at each change, until it has ended."""

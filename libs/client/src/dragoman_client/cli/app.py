@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The `dragoman` command: which commands there are. Each lives in the file of its group."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman_client.cli import data, events, jobs
+from dragoman_client.cli.errors import ErrorsAsExitCodes
+from dragoman_client.cli.models import alias, history, models, publish
+from dragoman_client.cli.platform import down, status, token, up
+from dragoman_client.cli.predict import feedback, predict
+from dragoman_client.cli.report import report
+from dragoman_client.cli.session import Session
+from dragoman_client.cli.train import train
+from dragoman_client.local.home import Home
+
+app = typer.Typer(
+    name="dragoman",
+    cls=ErrorsAsExitCodes,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train, judge, serve and watch text classifiers on this machine.",
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option(envvar="DRAGOMAN_HOME", help="Where the platform keeps its things.")
+    ] = None,
+) -> None:
+    """Choose the platform that the command is for."""
+    ctx.obj = Session(home=Home(home.absolute()) if home else Home.resolve(os.environ), environ=os.environ)
+
+
+for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
+    app.command()(command)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(events.app, name="events")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,36 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What reaches the terminal: stdout carries the answer (text for people, or JSON alone), stderr everything else."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on one line, written at once, so that a reader of a stream sees it now."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str = "") -> None:
+    """A line for people. Not markup: a model's name in square brackets stays what it is."""
+    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+
+
+def note(text: str) -> None:
+    """A line about what happens, beside the answer."""
+    Console(stderr=True, soft_wrap=True).print(text, markup=False, highlight=False, style="dim")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for people; None shows as a dash."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    Console().print(table)

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a command works with: the platform of the chosen home, and the connections that it opens to it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman_client.client import Client
+from dragoman_client.connection import DEFAULT_TIMEOUT_S
+from dragoman_client.local import keys
+from dragoman_client.local.home import Home, data_cache
+from dragoman_client.local.platform import Platform
+from dragoman_client.local.user_tokens import LOCAL_TENANT, UserTokenIssuer
+from dragoman_client.operator_client import OperatorClient, OperatorTargets
+from dragoman_common.clock import SystemClock
+from dragoman_common.service_keys import ServiceKey
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """One run of the command."""
+
+    home: Home
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.home, self.environ)
+
+    @property
+    def data_cache(self) -> Path:
+        return data_cache(self.environ)
+
+    def operator(self) -> OperatorClient:
+        """The operator's connection to the running platform, as the local tenant.
+
+        Raises:
+            UnavailableError: no platform is running.
+        """
+        state = self.platform.require_running()
+        targets = OperatorTargets(
+            registry=state.target("registry"), launcher=state.target("launcher"), monitor=state.target("monitor")
+        )
+        return OperatorClient(targets, ServiceKey.load(keys.key_file(self.home, "operator")), tenant=LOCAL_TENANT)
+
+    def user_token(self) -> str:
+        """$DRAGOMAN_TOKEN, or a fresh one of the laptop's own issuer."""
+        if given := self.environ.get("DRAGOMAN_TOKEN"):
+            return given
+        issuer = UserTokenIssuer.load(keys.user_key_file(self.home))
+        return issuer.token(clock=SystemClock(), subject=self.user)
+
+    @property
+    def user(self) -> str:
+        return self.environ.get("USER") or "local-user"
+
+    @contextmanager
+    def client(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Client]:
+        """A connection to $DRAGOMAN_TARGET, or to the running platform's gateway.
+
+        Raises:
+            UnavailableError: no target is given and no platform is running.
+        """
+        target = self.environ.get("DRAGOMAN_TARGET") or self.platform.require_running().grpc_target
+        with Client(target, self.user_token(), timeout_s=timeout_s) as client:
+            yield client
+
+
+def session_of(ctx: typer.Context) -> Session:
+    """The session that the root command made."""
+    session = ctx.obj
+    if not isinstance(session, Session):
+        raise TypeError("the root command has not run")
+    return session
