@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Wires the launcher: the one place that names adapters and reads the environment."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+from dragoman.launcher.v1 import launcher_pb2_grpc
+from dragoman_common import logs, settings, telemetry
+from dragoman_common.clock import SystemClock
+from dragoman_common.server import Service, serve
+from dragoman_common.service_keys import ServiceKey, ServiceTokenAuthenticator, TrustStore
+from dragoman_events.opening import open_log
+from dragoman_launcher.announcer import Announcer
+from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.event_log import EventLogJobEvents
+from dragoman_launcher.folder_store import FolderJobStore
+from dragoman_launcher.job import TrainingJob
+from dragoman_launcher.process import ProcessJobRunner
+from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.servicer import POLICY, LauncherServicer
+from dragoman_launcher.settings import LauncherSettings
+from dragoman_launcher.submission import JobSubmission
+from dragoman_launcher.supervisor import JobLimits, JobSupervisor
+from dragoman_launcher.trainer_check import TrainerRecipeChecker
+from dragoman_launcher.trainer_environment import Places
+
+PREFIX = "DRAGOMAN_LAUNCHER_"
+TOKEN_MARGIN_S = 3600
+"""A token outlives the longest job by this, for what the job does when it is told to stop."""
+ANNOUNCE_WAIT_S = 5.0
+
+
+def main() -> None:
+    own = settings.load(LauncherSettings, os.environ, prefix=PREFIX)
+    logs.configure("launcher", own.server.log_level)
+    telemetry.configure("launcher", own.server.otlp_endpoint)
+    asyncio.run(run(own, os.environ))
+
+
+async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
+    """Serve until the process is told to stop."""
+    clock = SystemClock()
+    key = ServiceKey.load(own.server.key_file)
+    trust = TrustStore.load(own.server.trust_file)
+    command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
+
+    def token(job: TrainingJob) -> str:
+        return key.token(
+            audience=("launcher", "registry"),
+            clock=clock,
+            tenant=job.spec.tenant,
+            job_id=job.id,
+            identity="trainer",
+            lifetime_s=own.max_job_s + TOKEN_MARGIN_S,
+        )
+
+    def places() -> Places:
+        return Places(
+            data_dir=str(own.data_dir.absolute()),
+            launcher_target=own.advertised_target or _bound_target(own),
+            registry_target=own.registry_target,
+        )
+
+    store = FolderJobStore(own.jobs_dir.absolute()).lock()
+    log = open_log(own.events_url)
+    runner = ProcessJobRunner(
+        jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
+    )
+    queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
+    catalogue = JobCatalogue(store)
+    announcer = Announcer(catalogue, store, EventLogJobEvents(log))
+    supervisor = JobSupervisor(
+        catalogue=catalogue,
+        store=store,
+        runner=runner,
+        queue=queue,
+        limits=JobLimits(
+            max_job_s=own.max_job_s, max_log_bytes=own.max_log_bytes, cancel_grace_s=own.cancel_grace_ms / 1e3
+        ),
+        clock=clock,
+    )
+    submission = JobSubmission(
+        catalogue=catalogue,
+        store=store,
+        supervisor=supervisor,
+        queue=queue,
+        checker=TrainerRecipeChecker(command=command, environ=environ, timeout_s=own.check_timeout_ms / 1e3),
+        clock=clock,
+        data_dir=own.data_dir.absolute(),
+        max_recipe_bytes=own.max_recipe_bytes,
+        max_jobs=own.max_jobs,
+    )
+    servicer = LauncherServicer(
+        catalogue=catalogue, submission=submission, supervisor=supervisor, runner=runner, clock=clock
+    )
+
+    async def on_drain() -> None:
+        await supervisor.drain("launcher stopped")
+        await announcer.drained(ANNOUNCE_WAIT_S)
+
+    await supervisor.load()
+    try:
+        await serve(
+            [Service(register=launcher_pb2_grpc.add_LauncherServiceServicer_to_server, servicer=servicer)],
+            own.server,
+            authenticator=ServiceTokenAuthenticator(trust, audience="launcher"),
+            policy=POLICY,
+            # Only once the port is bound can a job be told where to report.
+            readiness=supervisor.open,
+            background=[announcer.run()],
+            on_drain=on_drain,
+        )
+    finally:
+        await supervisor.close()
+        runner.close()
+        await asyncio.to_thread(log.close)
+        store.close()
+
+
+def _bound_target(own: LauncherSettings) -> str:
+    host, _, port = own.server.listen.rpartition(":")
+    if port == "0" and own.server.ready_file is not None:
+        port = str(json.loads(own.server.ready_file.read_text())["port"])
+    return f"{host}:{port}"
+
+
+if __name__ == "__main__":
+    main()

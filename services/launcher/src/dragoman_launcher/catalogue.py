@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""All jobs in memory, as they are kept in the store; the only place that changes one.
+
+    change(id, f): one at a time per job -> f(job) -> store.append (durable) -> visible -> watchers wake, listeners told
+
+A watcher gets the job as it is now and again when it has changed. One that is slow misses what lies between: it
+holds a flag and no queue, so it costs the same however far it falls behind.
+"""
+
+import asyncio
+import base64
+import binascii
+from bisect import insort
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Final
+
+from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
+from dragoman_launcher.job import TrainingJob, is_job_id
+from dragoman_launcher.ports import JobStore
+
+DEFAULT_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 1000
+
+
+class JobNotFoundError(NotFoundError):
+    """No such job, or it is another tenant's: the two look the same."""
+
+
+class JobCatalogue:
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._jobs: dict[str, TrainingJob] = {}
+        self._order: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listeners: list[Callable[[TrainingJob], None]] = []
+
+    def listen(self, listener: Callable[[TrainingJob], None]) -> None:
+        """Call `listener` after each kept change (not for progress)."""
+        self._listeners.append(listener)
+
+    def add(self, job: TrainingJob) -> None:
+        """Show a job that the store has."""
+        if job.id in self._jobs:
+            return
+        self._jobs[job.id] = job
+        insort(self._order[job.spec.tenant], _order_key(job))
+        for listener in self._listeners:
+            listener(job)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def unended(self) -> list[TrainingJob]:
+        """All tenants' jobs that have not ended, oldest first."""
+        return sorted((job for job in self._jobs.values() if not job.is_ended), key=_order_key)
+
+    def find(self, job_id: str) -> TrainingJob | None:
+        """The job, whoever asks: for the launcher itself."""
+        return self._jobs.get(job_id)
+
+    def get(self, tenant: str, job_id: str) -> TrainingJob:
+        """The tenant's job.
+
+        Raises:
+            JobNotFoundError: it has none of this id.
+        """
+        job = self._jobs.get(job_id) if is_job_id(job_id) else None
+        if job is None or job.spec.tenant != tenant:
+            raise JobNotFoundError(f"There is no job {job_id[:64]!r}.")
+        return job
+
+    def page(self, tenant: str, page_size: int, page_token: str) -> tuple[list[TrainingJob], str]:
+        """The tenant's jobs, newest first, and the token of the next page ("" on the last).
+
+        Raises:
+            InvalidArgumentError: the size is out of bounds, or the token is none of ours.
+        """
+        if not 0 <= page_size <= MAX_PAGE_SIZE:
+            raise InvalidArgumentError(
+                f"page_size is {page_size}; from 0 (for {DEFAULT_PAGE_SIZE}) to {MAX_PAGE_SIZE}."
+            )
+        before = _read_token(page_token) if page_token else None
+        keys = self._order.get(tenant, [])
+        older = [key for key in reversed(keys) if before is None or key < before]
+        chosen = older[: page_size or DEFAULT_PAGE_SIZE]
+        token = _token(chosen[-1]) if len(older) > len(chosen) else ""
+        return [self._jobs[job_id] for _, job_id in chosen], token
+
+    async def change(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
+        """Change a job: what `move` returns is durable when this returns. The same job returned changes nothing.
+
+        Raises:
+            UnavailableError: the store did not take it; the job is as before.
+        """
+        # A caller that goes away while the change is written must not leave the memory behind the disk.
+        return await asyncio.shield(asyncio.ensure_future(self._change(job_id, move)))
+
+    async def _change(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
+        async with self._locks[job_id]:
+            job = self._jobs[job_id]
+            moved = move(job)
+            if moved is job:
+                return job
+            try:
+                await self._store.append(moved)
+            except AbortedError:
+                # An earlier try was kept although it raised, so the disk is ahead: take that, then move from there.
+                kept = await self._store.load(job_id)
+                if kept is None:
+                    raise
+                self._show(replace(kept, progress=job.progress))
+                moved = move(self._jobs[job_id])
+                if moved is not self._jobs[job_id]:
+                    await self._store.append(moved)
+            self._show(moved)
+        for listener in self._listeners:
+            listener(moved)
+        return moved
+
+    async def progress(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
+        """As `change` for what is replaced and not numbered."""
+        async with self._locks[job_id]:
+            moved = move(self._jobs[job_id])
+            self._show(moved)
+            await self._store.keep_progress(moved)
+        return moved
+
+    async def watch(self, tenant: str, job_id: str) -> AsyncIterator[TrainingJob]:
+        """The job now, and at each change, until it has ended."""
+        shown = self.get(tenant, job_id)
+        changed = asyncio.Event()
+        self._watchers[job_id].add(changed)
+        try:
+            yield shown
+            while not shown.is_ended:
+                await changed.wait()
+                changed.clear()
+                shown = self._jobs[job_id]
+                yield shown
+        finally:
+            self._watchers[job_id].discard(changed)
+            if not self._watchers[job_id]:
+                del self._watchers[job_id]
+
+    async def ended(self, job_id: str) -> TrainingJob:
+        """Return the job when it has ended."""
+        async for job in self.watch(self._jobs[job_id].spec.tenant, job_id):
+            if job.is_ended:
+                break
+        return self._jobs[job_id]
+
+    def _show(self, job: TrainingJob) -> None:
+        self._jobs[job.id] = job
+        for changed in self._watchers.get(job.id, ()):
+            changed.set()
+
+
+def _order_key(job: TrainingJob) -> tuple[str, str]:
+    return job.spec.create_time.isoformat(timespec="microseconds"), job.id
+
+
+def _token(key: tuple[str, str]) -> str:
+    return base64.urlsafe_b64encode("|".join(key).encode()).decode()
+
+
+def _read_token(token: str) -> tuple[str, str]:
+    try:
+        time, separator, job_id = base64.urlsafe_b64decode(token.encode()).decode().partition("|")
+    except (binascii.Error, UnicodeError):
+        time, separator, job_id = "", "", ""
+    if not separator or not is_job_id(job_id):
+        raise InvalidArgumentError("page_token is none that ListJobs returned.")
+    return time, job_id

@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the launcher can be told, as DRAGOMAN_LAUNCHER_* variables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman_common.server import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LauncherSettings:
+    server: ServerSettings
+    jobs_dir: Path
+    """Where jobs are kept: records, logs, outputs. One launcher works on it at a time."""
+    data_dir: Path
+    """Where the data sets lie, a folder each."""
+    events_url: str
+    """The event log, for instance sqlite:///absolute/path/events.db."""
+    registry_target: str
+    """host:port at which jobs reach the registry."""
+    advertised_target: str = ""
+    """host:port at which jobs reach this launcher; empty: the port that it listens on, on the loopback address.
+    A job that outlives its launcher reports again only if the next one listens there too."""
+    command: tuple[str, ...] = ()
+    """The trainer, comma-separated; empty: `python -P -m dragoman_trainer` of this interpreter."""
+    max_running: int = 1
+    """Jobs at once. More share the cores: each gets slower and none gets done sooner."""
+    max_pending: int = 100
+    """Jobs that may wait; one more is RESOURCE_EXHAUSTED."""
+    max_jobs: int = 10_000
+    """Jobs that are kept, ended ones included: memory and listing cost grow with it."""
+    max_job_s: int = 86_400
+    """A job's longest life in seconds, and its token's: at most 6 days."""
+    max_log_bytes: int = 256 * 1024 * 1024
+    """A job that writes more log is stopped: it fills the disk for everybody."""
+    max_recipe_bytes: int = 64 * 1024
+    """Longest recipe in bytes."""
+    cancel_grace_ms: int = 10_000
+    """How long a job may take to stop after SIGTERM before it is killed."""
+    check_timeout_ms: int = 30_000
+    """How long the trainer may take to check a recipe; on a cold disk most of it is loading Python modules."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_running", "max_pending", "max_jobs", "max_job_s", "max_log_bytes", "max_recipe_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("cancel_grace_ms", "check_timeout_ms"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.server.listen.endswith(":0") and self.server.ready_file is None and not self.advertised_target:
+            raise ValueError("with a port of 0, set ready_file or advertised_target: jobs must be told where to report")
+        if self.max_job_s > 6 * 86_400:
+            raise ValueError("max_job_s must be at most 6 days (518400): a job's token lives no longer than a week")

@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""From a request to an accepted job.
+
+    names -> known request id? its job -> room? -> recipe: form, overrides, data set -> the trainer's check
+          -> record (create-only) -> queue
+
+Nothing is written before everything is checked, and the one write decides among racers.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import OverloadedError, UnavailableError
+from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.job import JobSpec, TrainingJob, job_id
+from dragoman_launcher.ports import JobStore, RecipeChecker
+from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.recipe_check import check_recipe, check_request
+from dragoman_launcher.supervisor import JobSupervisor
+
+MAX_CHECKS_AT_ONCE: Final = 2
+
+
+class JobSubmission:
+    def __init__(
+        self,
+        *,
+        catalogue: JobCatalogue,
+        store: JobStore,
+        supervisor: JobSupervisor,
+        queue: JobQueue,
+        checker: RecipeChecker,
+        clock: Clock,
+        data_dir: Path,
+        max_recipe_bytes: int,
+        max_jobs: int,
+    ) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._supervisor = supervisor
+        self._queue = queue
+        self._checker = checker
+        self._clock = clock
+        self._data_dir = data_dir
+        self._max_recipe_bytes = max_recipe_bytes
+        self._max_jobs = max_jobs
+        # Each check is a process of its own; a burst of submissions must not start a hundred interpreters.
+        self._checks = asyncio.Semaphore(MAX_CHECKS_AT_ONCE)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def submit(
+        self, *, tenant: str, subject: str, request_id: str, model: str, recipe: str, overrides: Mapping[str, str]
+    ) -> tuple[TrainingJob, bool]:
+        """Make the job of this request, or return the one it made before.
+
+        Returns:
+            The job, and whether this call made it.
+
+        Raises:
+            InvalidArgumentError: a name, the recipe or an override; the text names the key.
+            OverloadedError: too many jobs wait, or are kept.
+            UnavailableError: the store or the checker does not answer; the call may be repeated.
+        """
+        check_request(request_id, model)
+        # One at a time per request: its repeats wait here, and cost no check and no place.
+        async with self._locks.setdefault(job_id(tenant, request_id), asyncio.Lock()):
+            known = self._catalogue.find(job_id(tenant, request_id))
+            if known is not None:
+                return known, False
+            return await self._submit(
+                tenant=tenant,
+                subject=subject,
+                request_id=request_id,
+                model=model,
+                recipe=recipe,
+                overrides=overrides,
+            )
+
+    async def _submit(
+        self, *, tenant: str, subject: str, request_id: str, model: str, recipe: str, overrides: Mapping[str, str]
+    ) -> tuple[TrainingJob, bool]:
+        if len(self._catalogue) >= self._max_jobs:
+            raise OverloadedError(f"{self._max_jobs} jobs are kept already (max_jobs).", retry_after_s=None)
+        with self._queue.place():
+            checked = await asyncio.to_thread(
+                check_recipe, recipe, overrides, max_recipe_bytes=self._max_recipe_bytes, data_dir=self._data_dir
+            )
+            async with self._checks:
+                await self._checker.check(checked.effective)
+            spec = JobSpec(
+                tenant=tenant,
+                request_id=request_id,
+                model=model,
+                recipe=recipe,
+                overrides=dict(overrides),
+                effective_recipe=checked.effective,
+                submitted_by=subject,
+                create_time=self._clock.now(),
+            )
+            return await self._created(spec)
+
+    async def _created(self, spec: JobSpec) -> tuple[TrainingJob, bool]:
+        # A caller that goes away between the write and the queue must not leave a job that nobody starts.
+        return await asyncio.shield(asyncio.ensure_future(self._create_and_accept(spec)))
+
+    async def _create_and_accept(self, spec: JobSpec) -> tuple[TrainingJob, bool]:
+        is_created = await self._store.create(spec)
+        # A record may be there that nobody queued: a call that wrote it and then failed (a full disk, say).
+        job = TrainingJob.created(spec) if is_created else await self._store.load(spec.id)
+        if job is None:
+            raise UnavailableError("The job's record cannot be read yet; try again.")
+        self._supervisor.accept(job)
+        return self._catalogue.find(spec.id) or job, is_created

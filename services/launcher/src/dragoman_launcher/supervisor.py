@@ -1,0 +1,229 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Carries jobs from PENDING to their end: starts them when there is room, follows their process, stops them when asked.
+
+    submit -> queue -> start -> attend (wait | too long | too much log) -> outcome -> judged, kept -> the next starts
+    at start-up: what runs is adopted, what had not started waits again       at drain: what runs is cancelled
+
+Each running job has one task. What a process did is never lost for a store that is full or away: the end is written
+again until it is taken, or found again by the next launcher.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import DragomanError, UnavailableError
+from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.job import JobState, Progress, Publication, TrainingJob
+from dragoman_launcher.outcome import Outcome, judge
+from dragoman_launcher.ports import JobRunner, JobStartError, JobStore
+from dragoman_launcher.queue import JobQueue
+
+MAX_RETRY_DELAY_S: Final = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """What ends a job that does not end itself."""
+
+    max_job_s: float
+    max_log_bytes: int
+    cancel_grace_s: float
+    check_interval_s: float = 1.0
+    """How often time and log are looked at: a job may exceed them for this long."""
+
+
+class JobSupervisor:
+    def __init__(
+        self,
+        *,
+        catalogue: JobCatalogue,
+        store: JobStore,
+        runner: JobRunner,
+        queue: JobQueue,
+        limits: JobLimits,
+        clock: Clock,
+    ) -> None:
+        self._catalogue = catalogue
+        self._store = store
+        self._runner = runner
+        self._queue = queue
+        self._limits = limits
+        self._clock = clock
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stops: dict[str, asyncio.Task[None]] = {}
+        self._is_open = False
+
+    async def load(self) -> None:
+        """Show every kept job. Call once, before the first request."""
+        for job in await self._store.load_all():
+            self._catalogue.add(job)
+
+    async def open(self) -> None:
+        """Take over what runs, queue what waits, and start from now on. Call once, when jobs can reach the launcher."""
+        for job in self._catalogue.unended():
+            if await self._runner.adopt(job.id):
+                logger.info("job adopted", extra={"job": job.id, "tenant": job.spec.tenant})
+                self._queue.adopt(job.id)
+                self._attend(job.id)
+            elif job.is_cancelled:
+                await self._catalogue.change(job.id, lambda job: job.cancel(self._clock.now(), job.cancel_reason or ""))
+            else:
+                self._queue.push(job.id)
+        self._is_open = True
+        self._start_next()
+
+    def accept(self, job: TrainingJob) -> None:
+        """Take a job that the store has just been given."""
+        self._catalogue.add(job)
+        self._queue.push(job.id)
+        self._start_next()
+
+    async def cancel(self, tenant: str, job_id: str, reason: str) -> TrainingJob:
+        """Ask a job to stop, and return it as it is then: a running one still runs for up to the grace.
+
+        Idempotent: an ended or already cancelled job is returned unchanged.
+        """
+        job = self._catalogue.get(tenant, job_id)
+        return await self._cancel(job.id, reason or "cancelled by its owner")
+
+    async def report(
+        self, job_id: str, tenant: str, progress: Progress | None, publication: Publication | None
+    ) -> TrainingJob:
+        """Take what the running job says about itself.
+
+        Raises:
+            JobNotFoundError: the tenant has no such job.
+            IllegalMoveError: it does not run, or says that it published a second version.
+        """
+        job = self._catalogue.get(tenant, job_id)
+        if job.state is JobState.PENDING:
+            # It reports, so it was started: only the note of that is still being written.
+            await self._started(job_id)
+        if publication is not None:
+            job = await self._catalogue.change(job_id, lambda job: job.publish(self._clock.now(), publication))
+        if progress is not None:
+            job = await self._catalogue.progress(job_id, lambda job: job.with_progress(progress))
+        return job
+
+    async def drain(self, reason: str) -> None:
+        """Start nothing more, cancel what runs, return when it has ended. What waits stays for the next launcher."""
+        self._is_open = False
+        for job_id in list(self._tasks):
+            await self._persist(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
+            self._stop(job_id)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of the tasks without touching the jobs: what runs goes on, as it does after a crash."""
+        tasks = [*self._tasks.values(), *self._stops.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _cancel(self, job_id: str, reason: str) -> TrainingJob:
+        if self._queue.withdraw(job_id):
+            await self._runner.stop(job_id, 0)
+            return await self._catalogue.change(job_id, lambda job: self._cancel_waiting(job, reason))
+        job = await self._catalogue.change(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
+        if not job.is_ended:
+            self._stop(job_id)
+        return job
+
+    def _cancel_waiting(self, job: TrainingJob, reason: str) -> TrainingJob:
+        return job if job.is_ended else job.cancel(self._clock.now(), reason)
+
+    def _start_next(self) -> None:
+        while self._is_open and (job_id := self._queue.take()) is not None:
+            self._attend(job_id, start=True)
+
+    def _attend(self, job_id: str, *, start: bool = False) -> None:
+        task = asyncio.create_task(self._run(job_id, start=start), name=f"job {job_id}")
+        self._tasks[job_id] = task
+        task.add_done_callback(lambda done: self._left(job_id, done))
+
+    def _left(self, job_id: str, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(job_id, None)
+        self._queue.finish(job_id)
+        if not task.cancelled():
+            if (error := task.exception()) is not None:
+                logger.error("job lost from sight", exc_info=error, extra={"job": job_id})
+            self._start_next()
+
+    async def _run(self, job_id: str, *, start: bool) -> None:
+        job = self._catalogue.find(job_id)
+        if job is None or job.is_ended:
+            return
+        if start:
+            try:
+                await self._runner.start(job)
+            except (JobStartError, DragomanError) as error:
+                text = str(error)
+                await self._persist(
+                    job_id, lambda job: job.fail(self._clock.now(), f"The job could not be started: {text}")
+                )
+                return
+        job = await self._started(job_id)
+        logger.info("job runs", extra={"job": job_id, "tenant": job.spec.tenant, "model": job.spec.model})
+        if job.is_cancelled:
+            self._stop(job_id)
+        outcome, stopped_because = await self._followed(job_id)
+        job = await self._persist(
+            job_id, lambda job: judge(job, outcome, self._clock.now(), stopped_because=stopped_because)
+        )
+        logger.info("job ended", extra={"job": job_id, "state": job.state.value, "exit": outcome.exit})
+
+    async def _started(self, job_id: str) -> TrainingJob:
+        return await self._persist(
+            job_id, lambda job: job.start(self._clock.now()) if job.state is JobState.PENDING else job
+        )
+
+    async def _followed(self, job_id: str) -> tuple[Outcome, str | None]:
+        """Wait for the end, and bring it about when the job breaks a limit."""
+        stopped_because: str | None = None
+        waiting = asyncio.ensure_future(self._runner.wait(job_id))
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=self._limits.check_interval_s)
+                if waiting.done() or stopped_because is not None:
+                    continue
+                stopped_because = await self._broken_limit(job_id)
+                if stopped_because is not None:
+                    self._stop(job_id)
+            return await waiting, stopped_because
+        finally:
+            waiting.cancel()
+
+    async def _broken_limit(self, job_id: str) -> str | None:
+        job = self._catalogue.find(job_id)
+        if job is None or job.start_time is None:
+            return None
+        if (self._clock.now() - job.start_time).total_seconds() > self._limits.max_job_s:
+            return f"The job ran for more than {self._limits.max_job_s:g} s (max_job_s) and was stopped."
+        if await self._runner.log_bytes(job_id) > self._limits.max_log_bytes:
+            return f"The job wrote more than {self._limits.max_log_bytes} bytes of log (max_log_bytes) and was stopped."
+        return None
+
+    def _stop(self, job_id: str) -> None:
+        if job_id in self._stops:
+            return
+        task = asyncio.create_task(self._runner.stop(job_id, self._limits.cancel_grace_s), name=f"stop {job_id}")
+        self._stops[job_id] = task
+        task.add_done_callback(lambda _: self._stops.pop(job_id, None))
+
+    async def _persist(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
+        """Change a job, waiting for a store that is full or away: what happened has happened."""
+        delay_s = 0.5
+        while True:
+            try:
+                return await self._catalogue.change(job_id, move)
+            except UnavailableError as error:
+                logger.warning("job not written", extra={"job": job_id, "reason": error.message, "retry_s": delay_s})
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
