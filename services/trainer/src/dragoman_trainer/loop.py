@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop of the rnn architecture, in plain torch.
+
+Owns the gradient steps, the choice of the best epoch on dev, and the figures of each epoch. Loss and accuracy are
+sums over rows divided by counts of rows; no per-batch average enters them. It never sees the test part.
+
+    encoded train, dev -> [bucketed batches -> logits -> cross-entropy -> clip -> step] x epochs -> best epoch's weights
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_models.classifier import TokenIds
+from dragoman_models.rnn import RnnNetwork, pad
+from dragoman_trainer.batches import bucketed_batches, num_batches
+from dragoman_trainer.history import EpochMetrics, Step
+from dragoman_trainer.recipe import TrainingRecipe
+
+EVALUATION_BATCH_SIZE = 64
+WARM_UP_SHARE = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """N token rows with their label indices."""
+
+    rows: Sequence[TokenIds]
+    labels: NDArray[np.int64]
+
+
+def fit(
+    network: RnnNetwork,
+    train: EncodedSplit,
+    dev: EncodedSplit,
+    recipe: TrainingRecipe,
+    *,
+    seed: int,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> list[EpochMetrics]:
+    """Train the network in place and leave it with the weights of the epoch that was best on dev.
+
+    Best means highest dev accuracy, then lowest dev loss. The same seed, data, thread count and machine give the same
+    weights. An exception from on_step stops the training.
+
+    Raises:
+        InvalidArgumentError: the loss became NaN or infinite; the message says at which step.
+    """
+    torch.manual_seed(seed)
+    generator = np.random.default_rng(seed)
+    steps_per_epoch = num_batches(len(train.rows), recipe.batch_size)
+    num_steps = steps_per_epoch * recipe.epochs
+    optimizer, scheduler = _optimizer(network, recipe, num_steps)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="sum")
+    lengths = np.array([row.size for row in train.rows])
+    labels = torch.from_numpy(train.labels)
+    history: list[EpochMetrics] = []
+    best: tuple[float, float] | None = None
+    best_weights: dict[str, torch.Tensor] = {}
+    step = 0
+    for epoch in range(1, recipe.epochs + 1):
+        started = time.perf_counter()
+        network.train()
+        tally = _Tally()
+        for rows in bucketed_batches(lengths, recipe.batch_size, generator):
+            ids_BT, lengths_B = pad([train.rows[row] for row in rows])
+            labels_B = labels[rows]
+            logits_BC = network(ids_BT, lengths_B)
+            loss_sum = loss_function(logits_BC, labels_B)
+            optimizer.zero_grad(set_to_none=True)
+            (loss_sum / len(rows)).backward()
+            norm = float(nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm))
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+            step += 1
+            tally.add(float(loss_sum.detach()), logits_BC.detach(), labels_B)
+            tally.clip(norm, recipe.clip_norm)
+            if not np.isfinite(tally.loss_sum):
+                raise InvalidArgumentError(
+                    f"training diverged at step {step}: the loss is not finite; lower learning_rate"
+                )
+            if step % steps_per_epoch:
+                on_step(Step(step, num_steps, epoch, tally.loss, None))
+        dev_loss, dev_accuracy = measure(network, dev)
+        metrics = EpochMetrics(
+            epoch=epoch,
+            train_loss=tally.loss,
+            train_accuracy=tally.accuracy,
+            dev_loss=dev_loss,
+            dev_accuracy=dev_accuracy,
+            mean_gradient_norm=tally.norm_sum / tally.num_steps,
+            share_clipped=tally.num_clipped / tally.num_steps,
+            duration_s=time.perf_counter() - started,
+        )
+        history.append(metrics)
+        if best is None or (dev_accuracy, -dev_loss) > best:
+            best = (dev_accuracy, -dev_loss)
+            best_weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        on_step(Step(step, num_steps, epoch, tally.loss, metrics))
+    network.load_state_dict(best_weights)
+    network.eval()
+    return history
+
+
+def measure(
+    network: RnnNetwork, split: EncodedSplit, *, batch_size: int = EVALUATION_BATCH_SIZE
+) -> tuple[float, float]:
+    """Return (mean cross-entropy, accuracy) over all rows; equal for every batch_size up to float32 rounding."""
+    network.eval()
+    tally = _Tally()
+    order = np.argsort([row.size for row in split.rows], kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            logits_BC = network(*pad([split.rows[row] for row in rows]))
+            labels_B = torch.from_numpy(split.labels[rows])
+            tally.add(float(nn.functional.cross_entropy(logits_BC, labels_B, reduction="sum")), logits_BC, labels_B)
+    return tally.loss, tally.accuracy
+
+
+class _Tally:
+    """Sums and counts over rows."""
+
+    def __init__(self) -> None:
+        self.loss_sum = 0.0
+        self.num_correct = 0
+        self.num_rows = 0
+        self.norm_sum = 0.0
+        self.num_clipped = 0
+        self.num_steps = 0
+
+    def add(self, loss_sum: float, logits_BC: torch.Tensor, labels_B: torch.Tensor) -> None:
+        self.loss_sum += loss_sum
+        self.num_correct += int((logits_BC.argmax(dim=1) == labels_B).sum())
+        self.num_rows += len(labels_B)
+
+    def clip(self, norm: float, limit: float) -> None:
+        self.norm_sum += norm
+        self.num_clipped += norm > limit
+        self.num_steps += 1
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.num_rows
+
+    @property
+    def accuracy(self) -> float:
+        return self.num_correct / self.num_rows
+
+
+def _optimizer(
+    network: RnnNetwork, recipe: TrainingRecipe, num_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None]:
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    optimizer = kind(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    if recipe.schedule == "constant":
+        return optimizer, None
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=recipe.learning_rate, total_steps=num_steps, pct_start=WARM_UP_SHARE
+    )
+    return optimizer, scheduler

@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run needs from outside: someone who hears its progress, and someone who takes its package.
+
+Owns the two protocols and what passes through them. Without a platform both are absent and the run is local.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far the run is. Metrics are the newest known value of each; eta_s is None while nothing can be said.
+
+    Attributes:
+        stage: ``load``, ``train``, ``evaluate`` or ``publish``.
+    """
+
+    stage: str
+    epoch: int = 0
+    num_epochs: int = 0
+    step: int = 0
+    num_steps: int = 0
+    eta_s: float | None = None
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Where a package came from, for the registry's record."""
+
+    recipe: str
+    data_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The version that the registry made of a package, or already had."""
+
+    version: int
+    root_sha256: str
+
+
+class JobCancelledError(Exception):
+    """The run's owner asked for it to stop. Not a DragomanError: no caller of a service ever meets it."""
+
+
+class ProgressReporter(Protocol):
+    """Hears about a run."""
+
+    def report(self, progress: Progress) -> None:
+        """Pass on the newest progress; losing one report is harmless, so no failure to deliver is raised.
+
+        Raises:
+            JobCancelledError: the run is to stop now.
+        """
+        ...
+
+    def published(self, published: Published) -> None:
+        """Say, once, which version the run has published.
+
+        Raises:
+            UnavailableError: it could not be delivered within the retries that the adapter makes.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """Takes a finished package."""
+
+    def publish(self, package_dir: Path, lineage: Lineage) -> Published:
+        """Upload every file of the package as one new version; calling again with the same content adds nothing.
+
+        Raises:
+            DragomanError: what the registry answered.
+        """
+        ...

@@ -1,0 +1,63 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training process is told by its environment, as DRAGOMAN_TRAINER_*."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "DRAGOMAN_TRAINER_"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """A run needs the first three. The others come from the launcher; without them the run is local."""
+
+    recipe_file: Path
+    """The recipe, in YAML."""
+
+    data_dir: Path
+    """Where data sets lie, one folder each."""
+
+    output_dir: Path = Path()
+    """Existing or new folder; the run leaves ``package/`` in it."""
+
+    overrides: tuple[str, ...] = ()
+    """``section.key=value`` pairs that replace values of the recipe, separated by commas."""
+
+    check_only: bool = False
+    """Check the recipe and that its data set is there, train nothing."""
+
+    result_file: Path | None = None
+    """Where to say how the run ended (dragoman.result/1); written last, atomically."""
+
+    job_id: str = ""
+    """The launcher's id of this run. Needed with a target."""
+
+    tenant: str = ""
+    """Whose run it is; for logs only, since the signed token decides."""
+
+    model: str = ""
+    """The model to publish to. Needed with registry_target."""
+
+    token_file: Path | None = None
+    """The job's token. Needed with a target."""
+
+    launcher_target: str = ""
+    """host:port to report progress to; empty reports to the log alone."""
+
+    registry_target: str = ""
+    """host:port to publish to; empty leaves the package on disk."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    def __post_init__(self) -> None:
+        """Refuse half a connection.
+
+        Raises:
+            ValueError: a target without what it needs.
+        """
+        if (self.launcher_target or self.registry_target) and (self.token_file is None or not self.job_id):
+            raise ValueError("LAUNCHER_TARGET and REGISTRY_TARGET need TOKEN_FILE and JOB_ID")
+        if self.registry_target and not self.model:
+            raise ValueError("REGISTRY_TARGET needs MODEL")
