@@ -1,0 +1,347 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One loaded version: its queue, its model process, and what happens when that process dies.
+
+Owns admission, dispatch, the supervision of the process and its restarts. Not what is loaded (loader.py) and not which
+versions exist (placement.py). Everything runs on one event loop; nothing here blocks it.
+
+    score -> admit -> batcher -> at most two batches in the process (one runs, one is at hand) -> answers, row by row
+
+When the process dies, the batch that ran fails with UnavailableError and its inputs become suspects. Batches behind it
+had not begun, so they go back to the queue, with everything that waits, and run in the restarted process if their
+callers' deadlines allow. A call never outlives its deadline: the caller is answered by a timer of the front, whatever
+the process does; a batch that runs longer than max_batch_ms has hung, and its process is ended.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dragoman_common.errors import (
+    DataLossError,
+    DeadlineExceededError,
+    DragomanError,
+    UnavailableError,
+)
+from dragoman_worker.admission import Admission, AdmissionLimits
+from dragoman_worker.backoff import Backoff
+from dragoman_worker.batcher import Batcher, BatchLimits
+from dragoman_worker.ports import ModelFailedError, ModelFiles, ModelLauncher, ModelRunner, RunnerEndedError
+from dragoman_worker.request import Batch, Row, ScoreRequest, Scores, TokenIds
+from dragoman_worker.suspects import Suspects
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCHES_IN_PROCESS = 2
+MAX_FAILED_STARTS = 3
+"""After so many failed starts in a row new calls are refused, so that gateways go elsewhere."""
+RATE_SMOOTHING = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineLimits:
+    """What one loaded version may take.
+
+    Attributes:
+        batch: See BatchLimits.
+        admission: See AdmissionLimits.
+        max_batch_ms: A batch that runs longer has hung: its process is ended and started again.
+        max_restart_delay_ms: The longest pause between two starts of a process that does not come up.
+    """
+
+    batch: BatchLimits
+    admission: AdmissionLimits
+    max_batch_ms: float
+    max_restart_delay_ms: float
+
+
+class Engine:
+    """Scores for one model version. Start it before use, drain it, close it."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        launcher: ModelLauncher,
+        files: Callable[[], Awaitable[ModelFiles]],
+        limits: EngineLimits,
+    ) -> None:
+        """Prepare; nothing is started.
+
+        Args:
+            name: For log lines, such as ``acme/r8/3``.
+            launcher: Starts the model's process.
+            files: Returns the verified files; asked again before every start.
+            limits: See EngineLimits.
+        """
+        self._name = name
+        self._launcher = launcher
+        self._files = files
+        self._limits = limits
+        self._batcher = Batcher(limits.batch)
+        self._admission = Admission(limits.admission)
+        self._suspects = Suspects()
+        self._backoff = Backoff(first_s=0.1, max_s=limits.max_restart_delay_ms / 1000)
+        self._runner: ModelRunner | None = None
+        self._in_process: deque[Batch] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._is_pump_scheduled = False
+        self._is_draining = False
+        self._num_calls = 0
+        self._no_calls = asyncio.Event()
+        self._no_calls.set()
+        self._failure: DragomanError | None = None
+        self._num_failed_starts = 0
+        self._tokens_per_s = 0.0
+        self._supervisor: asyncio.Task[None] | None = None
+        self.num_labels = 0
+        self.num_starts = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Rows that wait for a batch."""
+        return self._batcher.num_rows
+
+    @property
+    def num_running(self) -> int:
+        """Rows that are in the process."""
+        return sum(len(batch.rows) for batch in self._in_process)
+
+    @property
+    def in_flight_tokens(self) -> int:
+        """Tokens of all calls that are not answered."""
+        return self._admission.num_tokens
+
+    @property
+    def failure(self) -> DragomanError | None:
+        """Why the process does not come up again; None while it runs, or restarts for the first few times."""
+        return self._failure
+
+    async def start(self) -> None:
+        """Load and warm up for the first time; no call is possible before.
+
+        Raises:
+            DataLossError: the files are not what was signed.
+            DragomanError: the model cannot be loaded.
+            ModelFailedError: loading raised something else; the process's log has it.
+            RunnerEndedError: its process ended while it loaded.
+        """
+        runner = await self._launch()
+        self._supervisor = asyncio.create_task(self._supervise(runner), name=f"supervise {self._name}")
+
+    async def score(self, tenant: str, rows: Sequence[TokenIds], deadline_s: float) -> Scores:
+        """Return scores_NC for N rows of token ids.
+
+        Args:
+            tenant: Whose call it is, for fairness.
+            rows: N >= 1 rows of 1..T ids; none longer than max_batch_tokens.
+            deadline_s: On the running loop's clock.
+
+        Raises:
+            QuarantinedInputError: a row has ended the process before.
+            InvalidArgumentError: the model refuses a row.
+            OverloadedError: the queue is full.
+            DeadlineExceededError: not answered in time; what had not begun does not begin.
+            UnavailableError: the process died while it ran a row of this call, or the version is leaving.
+            ModelFailedError: the model failed on a row.
+        """
+        if self._is_draining:
+            raise UnavailableError("this worker is giving the model version up; ask another worker, or the alias again")
+        if self._failure is not None:
+            raise UnavailableError(f"the model's process does not start: {self._failure.message}")
+        self._suspects.check(rows)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Scores] = loop.create_future()
+        request = ScoreRequest(tenant=tenant, rows=rows, deadline_s=deadline_s, answer=answer)
+        num_tokens = request.num_tokens
+        self._admission.admit(tenant, num_tokens, tokens_per_s=self._tokens_per_s)
+        self._num_calls += 1
+        self._no_calls.clear()
+        try:
+            self._batcher.add(request, loop.time(), is_alone=self._must_run_alone)
+            self._schedule_pump()
+            async with asyncio.timeout_at(deadline_s):
+                return await answer
+        except TimeoutError:
+            raise DeadlineExceededError(
+                "the deadline passed before the model answered; give the call more time"
+            ) from None
+        finally:
+            self._batcher.cancel(request)
+            self._admission.release(tenant, num_tokens)
+            self._num_calls -= 1
+            if not self._num_calls:
+                self._no_calls.set()
+
+    async def drain(self) -> None:
+        """Take nothing new and wait until every admitted call is answered; their deadlines bound the wait."""
+        self._is_draining = True
+        await self._no_calls.wait()
+
+    async def close(self) -> None:
+        """End the process. Calls that are still there fail with UnavailableError."""
+        self._is_draining = True
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            with suppress(asyncio.CancelledError):
+                await supervisor
+        runner, self._runner = self._runner, None
+        for request in {row.request for row in self._batcher.waiting()}:
+            request.fail(UnavailableError("the worker is stopping; send the call again"))
+        for batch in self._in_process:
+            self._fail_all(batch, UnavailableError("the worker is stopping; send the call again"))
+        self._in_process.clear()
+        self._arm_timers()
+        if runner is not None:
+            await runner.close()
+
+    def _must_run_alone(self, row: Row) -> bool:
+        return row.is_alone or self._suspects.is_suspect(row.ids)
+
+    # The queue's side.
+
+    def _schedule_pump(self) -> None:
+        """Once per turn of the loop: calls that arrive together start together."""
+        if not self._is_pump_scheduled:
+            self._is_pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pump_scheduled = False
+        now_s = asyncio.get_running_loop().time()
+        while self._runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
+            batch, expired = self._batcher.next_batch(now_s, is_idle=not self._in_process)
+            for request in expired:
+                request.fail(DeadlineExceededError("too little time was left to run the model; it was not run"))
+            if batch is None:
+                break
+            self._in_process.append(batch)
+            task = asyncio.create_task(self._run(batch, self._runner))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._arm_timers()
+
+    def _arm_timers(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due_s = self._batcher.next_due_s()
+        if due_s is not None and self._runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
+            self._timer = loop.call_at(due_s, self._pump)
+        if self._watchdog is None and self._in_process:
+            self._watchdog = loop.call_later(self._limits.max_batch_ms / 1000, self._hung, self._in_process[0])
+
+    def _hung(self, batch: Batch) -> None:
+        self._watchdog = None
+        if self._runner is not None and self._in_process and self._in_process[0] is batch:
+            logger.error("model process hangs, ending it", extra={"version": self._name})
+            task = asyncio.create_task(self._runner.close("hung"))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    # The process's side.
+
+    async def _run(self, batch: Batch, runner: ModelRunner) -> None:
+        started_s = asyncio.get_running_loop().time()
+        rows = [row.ids for row in batch.rows]
+        try:
+            scores_BC = await runner.score(rows)
+        except RunnerEndedError as ended:
+            self._crashed(runner, ended)
+        except (DragomanError, ModelFailedError) as error:
+            self._left_process(batch)
+            self._batch_failed(batch, error)
+        else:
+            self._left_process(batch)
+            self._backoff.reset()
+            self._measure(sum(ids.size for ids in rows), asyncio.get_running_loop().time() - started_s)
+            self._suspects.clear(rows)
+            for row, scores_C in zip(batch.rows, scores_BC, strict=True):
+                row.request.answer_row(row.index, scores_C)
+        self._pump()
+
+    def _left_process(self, batch: Batch) -> None:
+        with suppress(ValueError):
+            self._in_process.remove(batch)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+
+    def _batch_failed(self, batch: Batch, error: Exception) -> None:
+        """One bad row fails alone: each row of a failed batch is run by itself once."""
+        if len(batch.rows) == 1:
+            self._fail_all(batch, error)
+            return
+        logger.warning("batch failed, running its rows one by one", extra={"version": self._name, "error": repr(error)})
+        for row in batch.rows:
+            row.is_alone = True
+        self._batcher.restore(batch.rows)
+
+    def _fail_all(self, batch: Batch, error: Exception) -> None:
+        for row in batch.rows:
+            row.request.fail(error)
+            self._batcher.cancel(row.request)
+
+    def _crashed(self, runner: ModelRunner, ended: RunnerEndedError) -> None:
+        """Settle what was in the process; every task of a dead runner gets here, the first one does the work."""
+        if runner is not self._runner:
+            return
+        self._runner = None
+        batches = list(self._in_process)
+        for batch in batches:
+            self._left_process(batch)
+        logger.error("model process ended", extra={"version": self._name, "reason": ended.reason})
+        if not batches:
+            return
+        # Batches run in order, so only the oldest had begun.
+        quarantined = self._suspects.blame((row.ids for row in batches[0].rows), is_own_doing=ended.is_own_doing)
+        for digest in quarantined:
+            logger.error("input quarantined", extra={"version": self._name, "input_sha256": digest})
+        self._fail_all(
+            batches[0],
+            UnavailableError(f"the model's process ended while it ran this call ({ended.reason}); send it again"),
+        )
+        waiting = [row for batch in batches[1:] for row in batch.rows] + list(self._batcher.take_all())
+        for row in waiting:
+            row.is_alone = self._must_run_alone(row)
+        self._batcher.restore(waiting)
+
+    async def _supervise(self, runner: ModelRunner) -> None:
+        while True:
+            self._crashed(runner, await runner.wait_ended())
+            runner = await self._relaunch()
+            self._pump()
+
+    async def _relaunch(self) -> ModelRunner:
+        while True:
+            await asyncio.sleep(self._backoff.next_s())
+            try:
+                runner = await self._launch()
+            except (DragomanError, ModelFailedError, RunnerEndedError) as error:
+                self._num_failed_starts += 1
+                logger.error("model process did not start", extra={"version": self._name, "error": str(error)})  # noqa: TRY400 - expected, the text says all
+                if isinstance(error, DataLossError) or self._num_failed_starts >= MAX_FAILED_STARTS:
+                    self._failure = error if isinstance(error, DragomanError) else UnavailableError(str(error))
+            else:
+                return runner
+
+    async def _launch(self) -> ModelRunner:
+        files = await self._files()
+        self.num_starts += 1
+        runner = await self._launcher.launch(files)
+        self._runner = runner
+        self.num_labels = runner.num_labels
+        self._failure = None
+        self._num_failed_starts = 0
+        return runner
+
+    def _measure(self, num_tokens: int, seconds: float) -> None:
+        rate = num_tokens / max(seconds, 1e-6)
+        self._tokens_per_s += RATE_SMOOTHING * (rate - self._tokens_per_s) if self._tokens_per_s else rate

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the worker's domain needs from outside: a registry to follow, and processes that run models.
+
+Owns the protocols, the values that cross them and the failures they document. Adapters: registry_client.py,
+process_runner.py; fakes: memory.py.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dragoman_worker.request import Scores, TokenIds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFiles:
+    """A folder that holds exactly these files, with these digests."""
+
+    folder: Path
+    sha256_by_path: Mapping[str, str]
+
+
+class ModelFailedError(RuntimeError):
+    """The model raised something that is nobody's argument: a bug in it, or in us. Callers see INTERNAL."""
+
+
+class RunnerEndedError(Exception):
+    """The model's process has ended, or was ended because it hung.
+
+    Attributes:
+        is_own_doing: It ended by a fault inside (a crash, an exit), not by a signal that somebody sent. A process that
+            the kernel killed for its memory cannot be told from one that an operator killed.
+    """
+
+    def __init__(self, reason: str, *, is_own_doing: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_own_doing = is_own_doing
+
+
+class ModelRunner(Protocol):
+    """A loaded and warmed model. Batches run one at a time, in the order in which they were given."""
+
+    @property
+    def num_labels(self) -> int:
+        """C, the width of the score rows."""
+        ...
+
+    async def score(self, rows: Sequence[TokenIds]) -> Scores:
+        """Return scores_BC, one row per row of ids.
+
+        Raises:
+            InvalidArgumentError: the model refuses a row; the runner lives on.
+            ModelFailedError: the model failed on this batch; the runner lives on.
+            RunnerEndedError: it ended before it answered.
+        """
+        ...
+
+    async def wait_ended(self) -> RunnerEndedError:
+        """Wait until the runner is gone, and return why."""
+        ...
+
+    async def close(self, reason: str = "closed") -> None:
+        """End it, if it still runs; what it was asked fails with RunnerEndedError. All its memory is given back."""
+        ...
+
+
+class ModelLauncher(Protocol):
+    """Starts runners."""
+
+    async def launch(self, files: ModelFiles) -> ModelRunner:
+        """Start a runner, let it check, load and warm up.
+
+        Raises:
+            DataLossError: a file is not what its digest says, is missing, or is not listed.
+            InvalidArgumentError: the files are intact and are no model that this worker can run.
+            ModelFailedError: loading raised something else.
+            RunnerEndedError: it ended, or took too long.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliasUpdate:
+    """One message of a watch. Everything but the envelope is unsigned: it may be shown, and decides nothing.
+
+    Attributes:
+        envelope: The signed event; empty in a message without one.
+        is_snapshot_complete: Every alias that existed when the watch began has been sent.
+    """
+
+    tenant: str = ""
+    model: str = ""
+    alias: str = ""
+    stable_version: int = 0
+    envelope: bytes = b""
+    is_snapshot_complete: bool = False
+
+
+class Registry(Protocol):
+    """Where placement comes from. While it is away, calls fail with UnavailableError or DeadlineExceededError."""
+
+    def watch_aliases(self) -> AsyncIterator[AliasUpdate]:
+        """The newest event of every alias of every tenant, then each new one; ends or fails when the stream breaks."""
+        ...
+
+    async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
+        """Return the signed manifest of a version.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        ...
+
+    def download(self, tenant: str, model: str, number: int, path: str, offset_bytes: int) -> AsyncIterator[bytes]:
+        """The bytes of one file from an offset on.
+
+        Raises:
+            NotFoundError: there is no such file.
+        """
+        ...

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The front's end of a model process: start it, send it batches, notice its end.
+
+Owns the child process and the socket pair to it. Not what to do when it ends (engine.py).
+
+    launch -> socket pair -> child -> LoadRequest -> LoadedReply -> score: request frame -> reply frame -> scores_BC
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from dragoman.inference.v1 import model_process_pb2 as pb
+from dragoman_worker import frames, process_messages
+from dragoman_worker.ports import ModelFailedError, ModelFiles, RunnerEndedError
+from dragoman_worker.request import Scores, TokenIds
+
+logger = logging.getLogger(__name__)
+
+COMMAND = (sys.executable, "-m", "dragoman_worker.model_process")
+LOAD_ID = 0
+# Signals that a process brings on itself; any other was sent.
+OWN_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
+)
+# What a model process may see of the front's environment: no key, no token, no setting of ours.
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
+
+
+def child_environment(environ: Mapping[str, str], num_threads: int) -> dict[str, str]:
+    """Return a model process's environment: what it needs of ours, and its number of compute threads."""
+    passed = {name: environ[name] for name in _PASSED_ON if name in environ}
+    # Read by the numeric libraries when they load; there is no other moment at which all of them listen.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(num_threads))
+    return passed | threads
+
+
+class ProcessLauncher:
+    """Starts model processes. Implements ports.ModelLauncher."""
+
+    def __init__(
+        self,
+        *,
+        environment: Mapping[str, str],
+        num_threads: int,
+        load_timeout_s: float,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        """Say how.
+
+        Args:
+            environment: The whole environment of the children.
+            num_threads: Compute threads of each.
+            load_timeout_s: A child that has not loaded and warmed up by then is ended.
+            command: What to run; the socket's descriptor is added as its last argument.
+        """
+        self._environment = dict(environment)
+        self._num_threads = num_threads
+        self._load_timeout_s = load_timeout_s
+        self._command = tuple(command)
+
+    async def launch(self, files: ModelFiles) -> "ProcessRunner":
+        """See ports.ModelLauncher."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    str(theirs.fileno()),
+                    pass_fds=(theirs.fileno(),),
+                    env=self._environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        reader, writer = await asyncio.open_connection(sock=ours)
+        runner = ProcessRunner(process, reader, writer)
+        try:
+            async with asyncio.timeout(self._load_timeout_s):
+                await runner.load(files, self._num_threads)
+        except TimeoutError:
+            await runner.close()
+            raise RunnerEndedError(f"did not load within {self._load_timeout_s:.0f} s", is_own_doing=True) from None
+        except BaseException:
+            await runner.close()
+            raise
+        return runner
+
+
+class ProcessRunner:
+    """A model process that is loaded. Implements ports.ModelRunner."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        # In the order in which they were sent: the process answers in that order, and fails in that order.
+        self._pending: dict[int, asyncio.Future[tuple[pb.ReplyHeader, bytes]]] = {}
+        self._next_id = LOAD_ID
+        self._ended: asyncio.Future[RunnerEndedError] = asyncio.get_running_loop().create_future()
+        self._close_reason = ""
+        self.num_labels = 0
+        self._reading = asyncio.create_task(self._read(), name=f"read from model process {process.pid}")
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    async def load(self, files: ModelFiles, num_threads: int) -> None:
+        """Send the load request and wait until the model is warm. See ports.ModelLauncher for what is raised."""
+        reply, _ = await self._exchange(process_messages.load_request(files, num_threads), b"", LOAD_ID)
+        if reply.WhichOneof("reply") != "loaded":
+            raise ModelFailedError("the model process answered a load request with something else")
+        self.num_labels = reply.loaded.num_labels
+
+    async def score(self, rows: Sequence[TokenIds]) -> Scores:
+        """See ports.ModelRunner."""
+        self._next_id += 1
+        request_id = self._next_id
+        header, payload = process_messages.score_request(request_id, rows)
+        reply, scores = await self._exchange(header, payload, request_id)
+        shape = (reply.score.num_rows, reply.score.num_labels)
+        if reply.WhichOneof("reply") != "score" or shape != (len(rows), self.num_labels):
+            raise ModelFailedError(
+                f"the model process answered {shape} to {len(rows)} rows of {self.num_labels} labels"
+            )
+        return process_messages.scores_from_reply(reply.score, scores)
+
+    async def wait_ended(self) -> RunnerEndedError:
+        """See ports.ModelRunner."""
+        return await asyncio.shield(self._ended)
+
+    async def close(self, reason: str = "closed") -> None:
+        """See ports.ModelRunner. The process has nothing to save, so it is killed: that also ends one that hangs."""
+        self._close_reason = self._close_reason or reason
+        if self._process.returncode is None:
+            self._process.kill()
+        await self.wait_ended()
+
+    async def _exchange(self, header: bytes, payload: bytes, request_id: int) -> tuple[pb.ReplyHeader, bytes]:
+        if self._ended.done():
+            raise self._ended.result()
+        prefix = frames.head(header, len(payload))
+        future: asyncio.Future[tuple[pb.ReplyHeader, bytes]] = asyncio.get_running_loop().create_future()
+        self._pending[request_id] = future
+        # One write: two tasks that send at once must not mix their frames. No drain: at most two batches are under way.
+        self._writer.write(prefix + payload)
+        reply, scores = await future
+        if reply.WhichOneof("reply") == "error":
+            raise process_messages.error_from_pb(reply.error)
+        return reply, scores
+
+    async def _read(self) -> None:
+        broken = ""
+        try:
+            while frame := await frames.receive_async(
+                self._reader, process_messages.parse_reply, process_messages.reply_payload_bytes
+            ):
+                future = self._pending.pop(frame[0].id, None)
+                if future is not None and not future.done():
+                    future.set_result(frame)
+        except frames.FrameError as error:
+            broken = str(error)
+        except OSError as error:
+            # A process that is killed with requests unread resets the connection: an end like any other.
+            logger.debug("model process's socket failed", extra={"error": str(error)})
+        finally:
+            await self._finish(broken)
+
+    async def _finish(self, broken: str) -> None:
+        """Settle everything: whatever closed the socket, the process is of no further use."""
+        self._writer.close()
+        try:
+            async with asyncio.timeout(1.0):
+                # It closed the socket by ending, so its own exit status is about to be known.
+                await self._process.wait()
+        except TimeoutError:
+            self._close_reason = self._close_reason or broken or "closed its socket and did not end"
+            self._process.kill()
+        ended = self._describe(await self._process.wait())
+        self._ended.set_result(ended)
+        pending, self._pending = self._pending, {}
+        for future in pending.values():
+            if not future.done():
+                future.set_exception(ended)
+
+    def _describe(self, status: int) -> RunnerEndedError:
+        if self._close_reason:
+            return RunnerEndedError(self._close_reason, is_own_doing=False)
+        if status < 0:
+            return RunnerEndedError(signal.Signals(-status).name, is_own_doing=-status in OWN_SIGNALS)
+        return RunnerEndedError(f"exit status {status}", is_own_doing=True)

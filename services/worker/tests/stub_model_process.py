@@ -1,0 +1,57 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A real model process around a stub classifier whose rows say what it does: the first id is the order.
+
+WAIT ms ...   takes that long          CRASH ...   dies of SIGSEGV          RAISE ...   raises
+anything else: scores [sum of ids, number of ids]
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+
+import numpy as np
+
+from dragoman_common.errors import DataLossError, InvalidArgumentError
+from dragoman_worker import model_process
+
+WAIT, CRASH, RAISE, REFUSE, TOO_FEW = 1001, 1002, 1003, 1004, 1005
+
+
+class StubClassifier:
+    num_labels = 2
+
+    def score(self, batch):
+        for row in batch:
+            if row[0] == WAIT:
+                time.sleep(int(row[1]) / 1000)
+            elif row[0] == CRASH:
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+                os.kill(os.getpid(), signal.SIGSEGV)
+                ctypes.pythonapi.abort()
+            elif row[0] == RAISE:
+                raise ValueError("a bug in the model")
+            elif row[0] == REFUSE:
+                raise InvalidArgumentError("row 0: refused")
+            elif row[0] == TOO_FEW:
+                return np.zeros((len(batch) - 1, 2), dtype=np.float32)
+        return np.array([[row.sum(), row.size] for row in batch], dtype=np.float32)
+
+    def warm_up(self):
+        pass
+
+
+def load(files):
+    if files.sha256_by_path.get("model.json") == "tampered":
+        raise DataLossError("model.json: its SHA-256 is not the one that was signed")
+    if files.sha256_by_path.get("model.json") == "hangs":
+        time.sleep(3600)
+    return StubClassifier()
+
+
+if __name__ == "__main__":
+    sys.exit(model_process.main(sys.argv[1:], load))
