@@ -5,12 +5,13 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dragoman.events.v1 import events_pb2 as pb
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_events.cloud_event import CloudEvent, new_event_id
 from dragoman_events.message_event import event_of, message_of
-from hypothesis import given
-from hypothesis import strategies as st
 
 TIME = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 

@@ -3,6 +3,7 @@
 """The fake passes the contract of the real logs."""
 
 import pytest
+
 from dragoman_events.contracts import EventLogContract
 from dragoman_events.memory import MemoryEventLog
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+
 from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 from dragoman_events.contracts import TOPIC, EventLogContract, event
 from dragoman_events.opening import open_log

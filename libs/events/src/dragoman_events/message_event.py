@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from dragoman_common.errors import InvalidArgumentError
 from google.protobuf.message import DecodeError, Message
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_events.cloud_event import PROTOBUF, CloudEvent, new_event_id
 
 M = TypeVar("M", bound=Message)

@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dragoman_common.errors import InvalidArgumentError
-
 from dragoman_events.ports import EventLog
 from dragoman_events.sqlite_log import SqliteEventLog
 

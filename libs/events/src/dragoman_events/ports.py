@@ -84,7 +84,10 @@ class Consumer(Protocol):
         ...
 
     def seek(self, offsets: Mapping[int, int]) -> None:
-        """Move the positions of these partitions; the next poll starts there. Does not touch what is committed."""
+        """Move the positions of these partitions; the next poll starts there. Does not touch what is committed.
+
+        A partition that this consumer does not read now starts there if the group hands it over later.
+        """
         ...
 
     def commit(self, offsets: Mapping[int, int] | None = None) -> None:

@@ -10,14 +10,15 @@ Source: sqlite.org "Write-Ahead Logging" and "PRAGMA synchronous": in WAL mode o
 NORMAL may lose the last commits when the machine loses power.
 """
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from dragoman_common.errors import DataLossError, FailedPreconditionError, UnavailableError
 
@@ -38,11 +39,24 @@ class FileFormat:
     """The statements that make the tables of an empty file."""
 
 
-def connect(path: Path, file_format: FileFormat, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    file_format: FileFormat,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    synchronous: Literal["FULL", "NORMAL"] = "FULL",
+) -> sqlite3.Connection:
     """Open the file, making it (readable by its owner only) and its tables where they are missing.
 
     The connection is in autocommit mode: group statements with ``transaction``. It may change threads; the caller sees
     to it that one thread uses it at a time.
+
+    Args:
+        path: the file, in a folder that exists.
+        file_format: what the file holds.
+        busy_timeout_s: how long a statement waits for other writers.
+        synchronous: FULL syncs every commit. NORMAL may lose the last commits, whole and in order, when the machine
+            loses power (never when a process dies): for what can be computed again.
 
     Raises:
         UnavailableError: the folder is missing or not writable, the disk is full, or others hold the file too long.
@@ -53,7 +67,7 @@ def connect(path: Path, file_format: FileFormat, *, busy_timeout_s: float = BUSY
         connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
             _set_wal(connection, busy_timeout_s)
-            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(f"PRAGMA synchronous={synchronous}")
             with transaction(connection):
                 _prepare(connection, path, file_format)
         except BaseException:
@@ -97,6 +111,16 @@ def translated(name: str) -> Iterator[None]:
         if type(error) is not sqlite3.DatabaseError:
             raise
         raise DataLossError(f"The {name} is damaged: {error}.") from error
+
+
+def dump_headers(headers: Mapping[str, bytes]) -> str:
+    """Message headers as one JSON object. Bytes that are not UTF-8 survive as the lone surrogates that JSON escapes."""
+    return json.dumps({name: value.decode(errors="surrogateescape") for name, value in headers.items()})
+
+
+def load_headers(text: str) -> dict[str, bytes]:
+    """What ``dump_headers`` was given."""
+    return {name: value.encode(errors="surrogateescape") for name, value in json.loads(text).items()}
 
 
 def _create(path: Path, name: str) -> None:

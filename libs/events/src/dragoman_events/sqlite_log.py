@@ -9,7 +9,6 @@ Owns the file's tables. One partition per topic. It does not share a group's wor
 one group both see everything, so a user who may run twice fences its own writes (see ports.py).
 """
 
-import json
 import sqlite3
 import threading
 import time
@@ -19,7 +18,15 @@ from typing import Final
 
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.ports import Message, Record
-from dragoman_events.sqlite_file import BUSY_TIMEOUT_S, FileFormat, connect, transaction, translated
+from dragoman_events.sqlite_file import (
+    BUSY_TIMEOUT_S,
+    FileFormat,
+    connect,
+    dump_headers,
+    load_headers,
+    transaction,
+    translated,
+)
 
 PARTITION: Final = 0
 
@@ -67,7 +74,7 @@ class SqliteEventLog:
     def write(self, topic: str, messages: Sequence[Message]) -> list[int]:
         if not messages:
             return []
-        rows = [(message.key, _dump_headers(message.headers), message.value) for message in messages]
+        rows = [(message.key, dump_headers(message.headers), message.value) for message in messages]
         with self._write_lock, translated(FORMAT.name), transaction(self._writer):
             (end,) = self._writer.execute(
                 """INSERT INTO topics VALUES (:topic, :count)
@@ -167,17 +174,6 @@ def _read(connection: sqlite3.Connection, topic: str, offset: int, max_records: 
             (topic, offset, max_records),
         ).fetchall()
     return [
-        Record(topic=topic, partition=PARTITION, offset=row[0], key=row[1], headers=_load_headers(row[2]), value=row[3])
+        Record(topic=topic, partition=PARTITION, offset=row[0], key=row[1], headers=load_headers(row[2]), value=row[3])
         for row in rows
     ]
-
-
-# Headers are nearly always text; bytes that are not UTF-8 survive as the lone surrogates that JSON escapes.
-
-
-def _dump_headers(headers: Mapping[str, bytes]) -> str:
-    return json.dumps({name: value.decode(errors="surrogateescape") for name, value in headers.items()})
-
-
-def _load_headers(text: str) -> dict[str, bytes]:
-    return {name: value.encode(errors="surrogateescape") for name, value in json.loads(text).items()}

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Between protobuf and the monitor's nouns: events in, dead letters and reports out. Pure."""
+
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from dragoman.events.v1 import events_pb2
+from dragoman.monitor.v1 import monitor_pb2 as pb
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_events.cloud_event import CloudEvent
+from dragoman_events.message_event import event_of, message_of
+from dragoman_events.ports import Record
+from dragoman_monitor.counts import CountingRules
+from dragoman_monitor.dead_letter import DeadLetter
+from dragoman_monitor.measures import Measures
+from dragoman_monitor.prediction import Label, Prediction, RowKey
+
+SOURCE = "dragoman/monitor"
+
+
+def prediction_from_record(record: Record) -> Prediction:
+    """Read a record of the topic of predictions.
+
+    Raises:
+        InvalidArgumentError: it is poison; the text says why.
+    """
+    event = record.event()
+    message = message_of(event, events_pb2.Prediction)
+    _check_envelope(event, message.tenant, message.request_id)
+    return Prediction(
+        key=RowKey(message.tenant, message.request_id, message.row),
+        model=message.model,
+        version=message.version,
+        arm=message.arm,
+        code=message.code,
+        label=message.label,
+        score=message.score,
+        num_tokens=message.num_tokens,
+        num_unknown_tokens=message.num_unknown_tokens,
+        is_truncated=message.truncated,
+        accept_time_us=_time_us(message.accept_time),
+        latency_ms=message.latency_ms,
+    )
+
+
+def label_from_record(record: Record) -> Label:
+    """Read a record of the topic of feedback.
+
+    Raises:
+        InvalidArgumentError: it is poison; the text says why.
+    """
+    event = record.event()
+    message = message_of(event, events_pb2.Feedback)
+    _check_envelope(event, message.tenant, message.request_id)
+    return Label(
+        key=RowKey(message.tenant, message.request_id, message.row),
+        text=message.true_label,
+        receive_time_us=_time_us(message.receive_time),
+    )
+
+
+def dead_letter_to_event(letter: DeadLetter) -> CloudEvent:
+    """The event that goes to the topic of dead letters: its id is the same at every attempt."""
+    message = events_pb2.DeadLetter(
+        topic=letter.topic,
+        partition=letter.partition,
+        offset=letter.offset,
+        reason=letter.reason,
+        value=letter.value,
+        headers=letter.headers,
+        reject_time=time_to_pb(letter.reject_time_us),
+    )
+    return event_of(
+        message,
+        source=SOURCE,
+        subject=f"{letter.topic}/{letter.partition}/{letter.offset}",
+        event_id=letter.event_id,
+        time=datetime.fromtimestamp(letter.reject_time_us / 1_000_000, UTC),
+    )
+
+
+def measures_to_pb(measures: Measures, rules: CountingRules) -> pb.Measures:
+    """One window's, or one total's, part of a report."""
+    buckets, sketch = measures.latency_buckets, rules.sketch
+    return pb.Measures(
+        num_predictions=measures.num_predictions,
+        num_errors=measures.num_predictions - measures.num_answered,
+        errors_by_code=measures.errors_by_code,
+        latency=pb.LatencyQuantiles(
+            p50_ms=sketch.quantile(buckets, 500),
+            p90_ms=sketch.quantile(buckets, 900),
+            p99_ms=sketch.quantile(buckets, 990),
+            max_ms=sketch.quantile(buckets, 1000),
+            relative_error=sketch.relative_error,
+        ),
+        predictions_by_label=measures.predictions_by_label,
+        num_labelled=measures.num_labelled,
+        num_correct=measures.num_correct,
+        accuracy=measures.accuracy,
+        macro_recall=measures.macro_recall,
+        coverage=measures.coverage,
+        coverage_threshold=rules.coverage_threshold,
+        covered_accuracy=measures.covered_accuracy,
+        confusion=[
+            pb.ConfusionCell(true_label=true, predicted_label=predicted, count=count)
+            for (true, predicted), count in sorted(measures.confusion.items())
+        ],
+        num_truncated=measures.num_truncated,
+        unknown_token_share=measures.unknown_token_share,
+    )
+
+
+def time_to_pb(time_us: int) -> Timestamp:
+    """Microseconds since 1970 as a Timestamp."""
+    return Timestamp(seconds=time_us // 1_000_000, nanos=time_us % 1_000_000 * 1_000)
+
+
+def time_from_request(field: str, time: Timestamp) -> int:
+    """A Timestamp of a request in microseconds.
+
+    Raises:
+        InvalidArgumentError: it is outside of what a Timestamp may be; names the field.
+    """
+    if not 0 <= time.nanos < 1_000_000_000:
+        raise InvalidArgumentError(f"{field}.nanos is {time.nanos}; it must lie in 0..999999999.")
+    return _time_us(time)
+
+
+def _time_us(time: Timestamp) -> int:
+    return time.seconds * 1_000_000 + time.nanos // 1_000
+
+
+def _check_envelope(event: CloudEvent, tenant: str, request_id: str) -> None:
+    # Brokers give tenants their rights by the envelope: a value that speaks for another tenant is not to be counted.
+    for name, value in (("tenant", tenant), ("requestid", request_id)):
+        if (said := event.extensions.get(name, value)) != value:
+            raise InvalidArgumentError(f"The envelope's {name} {said[:60]!r} is not the value's.")

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The books in memory: the fake for tests, held by the same contract as the real ones. Keeps nothing on disk."""
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from dragoman_monitor.counts import Counted, CountingRules, Counts
+from dragoman_monitor.dead_letter import DeadLetter
+from dragoman_monitor.join import Batch, Known, TallyKey, join
+from dragoman_monitor.ports import FencedError, Query, Send, Series, Snapshot
+from dragoman_monitor.prediction import Label, RowKey
+from dragoman_monitor.window import WindowKey
+
+
+class MemoryMonitorStore:
+    """A ``MonitorStore`` (ports.py) for one process."""
+
+    def __init__(self, rules: CountingRules) -> None:
+        self._rules = rules
+        self._lock = threading.Lock()
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._predictions: defaultdict[RowKey, dict[str, Counted]] = defaultdict(dict)
+        self._labels: dict[RowKey, Label] = {}
+        self._counts: defaultdict[WindowKey, Counts] = defaultdict(Counter)
+        self._tallies: Counter[TallyKey] = Counter()
+        self._waiting: list[DeadLetter] = []
+
+    def offsets(self, topic: str) -> Mapping[int, int]:
+        with self._lock:
+            return {partition: following for (name, partition), following in self._offsets.items() if name == topic}
+
+    def apply(self, batch: Batch) -> None:
+        with self._lock:
+            place = (batch.topic, batch.partition)
+            if self._offsets.get(place, 0) != batch.expected:
+                raise FencedError(f"{batch.topic}/{batch.partition} is not at offset {batch.expected}.")
+            keys = batch.row_keys()
+            known = Known(
+                predictions={key: self._predictions[key] for key in keys if key in self._predictions},
+                labels={key: self._labels[key] for key in keys if key in self._labels},
+            )
+            outcome = join(batch, known, self._rules)
+            self._offsets[place] = batch.following
+            for row in outcome.predictions:
+                self._predictions[row.key][row.window.arm] = row
+            self._labels |= outcome.labels
+            for window, counts in outcome.counts.items():
+                self._counts[window].update(counts)
+            self._tallies.update(outcome.tallies)
+            self._waiting += batch.dead_letters
+
+    def send_dead_letters(self, send: Send) -> int:
+        with self._lock:
+            if self._waiting:
+                send(tuple(self._waiting))
+            num_sent = len(self._waiting)
+            self._waiting.clear()
+            return num_sent
+
+    def snapshot(self, query: Query) -> Snapshot:
+        with self._lock:
+            snapshot = Snapshot(offsets=dict(self._offsets))
+            for window, counts in self._counts.items():
+                if _matches(window, query):
+                    series = snapshot.windows.setdefault(Series(window.version, window.arm), {})
+                    series[window.start_us] = Counter({key: count for key, count in counts.items() if count})
+            tallies: Counter[str] = Counter()
+            for (tenant, name), count in self._tallies.items():
+                if tenant in ("", query.tenant):
+                    tallies[name] += count
+            snapshot.tallies = dict(tallies)
+            return snapshot
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _matches(window: WindowKey, query: Query) -> bool:
+    return (
+        (window.tenant, window.model) == (query.tenant, query.model)
+        and query.version in (None, window.version)
+        and (query.start_us is None or window.start_us >= query.start_us)
+        and (query.end_us is None or window.start_us < query.end_us)
+    )

@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the monitor can be told, from DRAGOMAN_MONITOR_* (see README.md)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from dragoman_common.server import ServerSettings
+from dragoman_monitor.consumer import ConsumerSettings
+from dragoman_monitor.counts import CountingRules
+from dragoman_monitor.sketch import Sketch
+
+PREFIX = "DRAGOMAN_MONITOR_"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    server: ServerSettings
+    events_url: str
+    """The event log: sqlite:///absolute/path/events.db."""
+    state_url: str
+    """The monitor's books: sqlite:///absolute/path/monitor.db."""
+    window_s: int = 60
+    """A window's length. Shorter shows more and keeps more rows."""
+    coverage_threshold: float = 0.9
+    """The top score from which a row counts as covered."""
+    latency_relative_error: float = 0.01
+    """Of the latency quantiles; half the error doubles the counters."""
+    max_batch_records: int = 500
+    """Most events per transaction: more cost less each and show later."""
+    poll_timeout_ms: int = 500
+    """Longest wait for an event, and so for a stop."""
+    max_report_windows: int = 1_000
+    """Most windows in one report: a reply must fit into a message."""
+
+    def __post_init__(self) -> None:
+        self.rules()
+        self.state_path()
+        for name in ("max_batch_records", "poll_timeout_ms", "max_report_windows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+
+    def rules(self) -> CountingRules:
+        """How events are counted."""
+        return CountingRules(
+            window_s=self.window_s,
+            coverage_threshold=self.coverage_threshold,
+            sketch=Sketch(self.latency_relative_error),
+        )
+
+    def consumer(self) -> ConsumerSettings:
+        """How topics are read."""
+        return ConsumerSettings(max_records=self.max_batch_records, poll_timeout_s=self.poll_timeout_ms / 1e3)
+
+    def state_path(self) -> Path:
+        """The file of the books."""
+        parts = urlsplit(self.state_url)
+        if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
+            raise ValueError("state_url must be sqlite:///absolute/path/monitor.db")
+        return Path("/" + unquote(parts.path).lstrip("/"))

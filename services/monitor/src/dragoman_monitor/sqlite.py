@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The books in one SQLite file: the laptop's.
+
+    apply(batch) -> BEGIN IMMEDIATE: fence the offset, read what is known, join, write, COMMIT
+
+Commits are not synced one by one: what a power cut takes is the last batches, whole, rows and offset together, and the
+log still has them (sqlite_file.connect).
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from dragoman_events.sqlite_file import FileFormat, connect, dump_headers, load_headers, transaction, translated
+from dragoman_monitor.counts import Counted, CountingRules
+from dragoman_monitor.dead_letter import DeadLetter
+from dragoman_monitor.join import Batch, Known, Outcome, join
+from dragoman_monitor.ports import FencedError, OtherRulesError, Query, Send, Series, Snapshot
+from dragoman_monitor.prediction import Label, RowKey
+from dragoman_monitor.window import WindowKey
+
+FORMAT: Final = FileFormat(
+    name="monitor state",
+    application_id=0x44524D31,
+    version=1,
+    schema=(
+        "CREATE TABLE rules (description TEXT NOT NULL)",
+        """CREATE TABLE offsets (
+               topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
+               PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
+        """CREATE TABLE predictions (
+               tenant TEXT NOT NULL, request_id TEXT NOT NULL, "row" INTEGER NOT NULL, arm TEXT NOT NULL,
+               model TEXT NOT NULL, version INTEGER NOT NULL, start_us INTEGER NOT NULL,
+               label TEXT NOT NULL, is_covered INTEGER NOT NULL,
+               PRIMARY KEY (tenant, request_id, "row", arm)) WITHOUT ROWID""",
+        """CREATE TABLE labels (
+               tenant TEXT NOT NULL, request_id TEXT NOT NULL, "row" INTEGER NOT NULL,
+               label TEXT NOT NULL, receive_time_us INTEGER NOT NULL,
+               PRIMARY KEY (tenant, request_id, "row")) WITHOUT ROWID""",
+        """CREATE TABLE counts (
+               tenant TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, arm TEXT NOT NULL,
+               start_us INTEGER NOT NULL, name TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL,
+               count INTEGER NOT NULL,
+               PRIMARY KEY (tenant, model, version, arm, start_us, name, first, second)) WITHOUT ROWID""",
+        """CREATE TABLE tallies (
+               tenant TEXT NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL,
+               PRIMARY KEY (tenant, name)) WITHOUT ROWID""",
+        """CREATE TABLE waiting_dead_letters (
+               topic TEXT NOT NULL, partition INTEGER NOT NULL, "offset" INTEGER NOT NULL,
+               reason TEXT NOT NULL, value BLOB NOT NULL, headers TEXT NOT NULL, tenant TEXT NOT NULL,
+               reject_time_us INTEGER NOT NULL, search_from TEXT NOT NULL,
+               PRIMARY KEY (topic, partition, "offset")) WITHOUT ROWID""",
+    ),
+)
+
+
+class SqliteMonitorStore:
+    """A ``MonitorStore`` (ports.py) in one file. Several processes may open it; the fence keeps them apart.
+
+    Raises:
+        OtherRulesError: the file's counters were made under other rules.
+        FailedPreconditionError: the file is something else.
+        UnavailableError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, rules: CountingRules) -> None:
+        self._rules = rules
+        self._writer = connect(path, FORMAT, synchronous="NORMAL")
+        self._write_lock = threading.Lock()
+        self._reader = connect(path, FORMAT, synchronous="NORMAL")
+        self._read_lock = threading.Lock()
+        with translated(FORMAT.name), transaction(self._writer):
+            row = self._writer.execute("SELECT description FROM rules").fetchone()
+            if row is None:
+                self._writer.execute("INSERT INTO rules VALUES (?)", (rules.describe(),))
+        if row and row[0] != rules.describe():
+            self.close()
+            raise OtherRulesError(
+                f"The monitor's state counts with {row[0]}, the settings say {rules.describe()}. "
+                "Restore the settings, or move the state file away: everything is then counted again from the log."
+            )
+
+    def offsets(self, topic: str) -> Mapping[int, int]:
+        with self._read_lock, translated(FORMAT.name):
+            return dict(self._reader.execute("SELECT partition, next FROM offsets WHERE topic = ?", (topic,)))
+
+    def apply(self, batch: Batch) -> None:
+        with self._write_lock, translated(FORMAT.name), transaction(self._writer):
+            self._fence(batch)
+            outcome = join(batch, self._known(batch), self._rules)
+            self._write(outcome)
+            self._keep(batch)
+
+    def send_dead_letters(self, send: Send) -> int:
+        # The write lock is held over `send`: another process must not hand the same letters out. Poison is rare.
+        with self._write_lock, translated(FORMAT.name), transaction(self._writer):
+            letters = [
+                DeadLetter(
+                    topic=row[0],
+                    partition=row[1],
+                    offset=row[2],
+                    reason=row[3],
+                    value=row[4],
+                    headers=load_headers(row[5]),
+                    tenant=row[6],
+                    reject_time_us=row[7],
+                    search_from={int(partition): offset for partition, offset in json.loads(row[8]).items()},
+                )
+                for row in self._writer.execute("SELECT * FROM waiting_dead_letters")
+            ]
+            if letters:
+                send(letters)
+                self._writer.execute("DELETE FROM waiting_dead_letters")
+        return len(letters)
+
+    def snapshot(self, query: Query) -> Snapshot:
+        snapshot = Snapshot()
+        with self._read_lock, translated(FORMAT.name):
+            self._reader.execute("BEGIN")
+            try:
+                for version, arm, start_us, *key, count in self._reader.execute(*_counts_statement(query)):
+                    window = snapshot.windows.setdefault(Series(version, arm), {}).setdefault(start_us, Counter())
+                    window[key[0], key[1], key[2]] = count
+                snapshot.tallies = dict(
+                    self._reader.execute(
+                        "SELECT name, sum(count) FROM tallies WHERE tenant IN ('', ?) GROUP BY name", (query.tenant,)
+                    )
+                )
+                for topic, partition, following in self._reader.execute("SELECT topic, partition, next FROM offsets"):
+                    snapshot.offsets[topic, partition] = following
+            finally:
+                self._reader.execute("COMMIT")
+        return snapshot
+
+    def close(self) -> None:
+        with self._write_lock, self._read_lock:
+            self._writer.close()
+            self._reader.close()
+
+    def _fence(self, batch: Batch) -> None:
+        place = {"topic": batch.topic, "partition": batch.partition}
+        self._writer.execute("INSERT OR IGNORE INTO offsets VALUES (:topic, :partition, 0)", place)
+        cursor = self._writer.execute(
+            """UPDATE offsets SET next = :following
+               WHERE topic = :topic AND partition = :partition AND next = :expected""",
+            place | {"following": batch.following, "expected": batch.expected},
+        )
+        if cursor.rowcount != 1:
+            raise FencedError(f"{batch.topic}/{batch.partition} is not at offset {batch.expected}.")
+
+    def _known(self, batch: Batch) -> Known:
+        known = Known()
+        for key in batch.row_keys():
+            names = (key.tenant, key.request_id, key.row)
+            label = self._writer.execute(
+                'SELECT label, receive_time_us FROM labels WHERE tenant = ? AND request_id = ? AND "row" = ?', names
+            ).fetchone()
+            if label:
+                known.labels[key] = Label(key=key, text=label[0], receive_time_us=label[1])
+            arms = self._writer.execute(
+                """SELECT arm, model, version, start_us, label, is_covered FROM predictions
+                   WHERE tenant = ? AND request_id = ? AND "row" = ?""",
+                names,
+            ).fetchall()
+            if arms:
+                known.predictions[key] = {row[0]: _counted(key, row) for row in arms}
+        return known
+
+    def _write(self, outcome: Outcome) -> None:
+        self._writer.executemany(
+            "INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (*_row(row.key), w.arm, w.model, w.version, w.start_us, row.label, row.is_covered)
+                for row in outcome.predictions
+                for w in (row.window,)
+            ],
+        )
+        self._writer.executemany(
+            "INSERT OR REPLACE INTO labels VALUES (?, ?, ?, ?, ?)",
+            [(*_row(key), label.text, label.receive_time_us) for key, label in outcome.labels.items()],
+        )
+        self._writer.executemany(
+            """INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+               ON CONFLICT DO UPDATE SET count = count + excluded.count""",
+            [
+                (w.tenant, w.model, w.version, w.arm, w.start_us, *key, count)
+                for w, counts in outcome.counts.items()
+                for key, count in counts.items()
+                if count
+            ],
+        )
+        self._writer.executemany(
+            "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(*key, count) for key, count in outcome.tallies.items() if count],
+        )
+
+    def _keep(self, batch: Batch) -> None:
+        self._writer.executemany(
+            "INSERT INTO waiting_dead_letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    letter.topic,
+                    letter.partition,
+                    letter.offset,
+                    letter.reason,
+                    letter.value,
+                    dump_headers(letter.headers),
+                    letter.tenant,
+                    letter.reject_time_us,
+                    json.dumps(dict(letter.search_from)),
+                )
+                for letter in batch.dead_letters
+            ],
+        )
+
+
+def _row(key: RowKey) -> tuple[str, str, int]:
+    return key.tenant, key.request_id, key.row
+
+
+def _counted(key: RowKey, row: tuple[Any, ...]) -> Counted:
+    arm, model, version, start_us, label, is_covered = row
+    window = WindowKey(tenant=key.tenant, model=model, version=version, arm=arm, start_us=start_us)
+    return Counted(key=key, window=window, label=label, is_covered=bool(is_covered))
+
+
+def _counts_statement(query: Query) -> tuple[str, dict[str, str | int | None]]:
+    statement = """SELECT version, arm, start_us, name, first, second, count FROM counts
+        WHERE tenant = :tenant AND model = :model AND count != 0
+          AND (:version IS NULL OR version = :version)
+          AND (:start_us IS NULL OR start_us >= :start_us)
+          AND (:end_us IS NULL OR start_us < :end_us)"""
+    return statement, {
+        "tenant": query.tenant,
+        "model": query.model,
+        "version": query.version,
+        "start_us": query.start_us,
+        "end_us": query.end_us,
+    }
