@@ -44,8 +44,6 @@ class Limits:
 
     def check_text_size(self, num_bytes: int, *, field: str, row: int, max_bytes: int) -> None:
         """Refuse a row by its size alone, before it is decoded. `max_bytes` is the version's own limit."""
-        if num_bytes == 0:
-            raise InvalidArgumentError(f"{field}[{row}] is empty; send at least one word")
         limit = min(max_bytes, self.max_text_bytes)
         if num_bytes > limit:
             raise InvalidArgumentError(
@@ -60,10 +58,11 @@ class Limits:
         """
         sizes = []
         for row, text in enumerate(texts):
+            if not text or text.isspace():
+                what = "holds only white space" if text else "is empty"
+                raise InvalidArgumentError(f"{field}[{row}] {what}; send at least one word")
             size = len(text.encode())
             self.check_text_size(size, field=field, row=row, max_bytes=max_bytes)
-            if text.isspace():
-                raise InvalidArgumentError(f"{field}[{row}] holds only white space; send at least one word")
             sizes.append(size)
         return tuple(sizes)
 

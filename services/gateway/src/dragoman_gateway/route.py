@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dragoman_common.errors import FailedPreconditionError, UnavailableError
+from dragoman_common.errors import DataLossError, FailedPreconditionError, UnavailableError
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.ports import VersionCatalogue
 from dragoman_gateway.selector import Selector
@@ -21,6 +21,7 @@ from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionK
 from dragoman_gateway.workers import WorkerTable
 
 STABLE = "stable"
+_MAX_REFUSED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,8 @@ class Router:
         self._catalogue = catalogue
         # The last version that was ready under an alias whose newest target is not ready yet.
         self._fallbacks: dict[tuple[str, str, str], VersionKey] = {}
+        # Why an alias has no target that could be believed; what is said of it comes from an unverified message.
+        self._refused: dict[tuple[str, str, str], str] = {}
         self.is_complete = False
 
     def apply(self, target: AliasTarget) -> None:
@@ -52,8 +55,14 @@ class Router:
             DataLossError: it does not continue the chain; the alias stays where it was.
         """
         replaced = self._aliases.apply(target)
+        self._refused.pop(_name_of(target), None)
         if replaced is not None and self._workers.is_ready(replaced.stable):
             self._fallbacks[_name_of(target)] = replaced.stable
+
+    def refuse(self, tenant: str, model: str, alias: str, reason: str) -> None:
+        """Remember that an event about this alias did not hold. An alias that has a verified target keeps it."""
+        if len(self._refused) < _MAX_REFUSED:
+            self._refused[tenant, model, alias] = reason
 
     async def resolve(self, tenant: str, selector: Selector) -> Route:
         """Find the version for a call.
@@ -61,12 +70,15 @@ class Router:
         Raises:
             ModelNotFoundError: no such model, alias or version in this tenant.
             UnavailableError: the aliases have not all been read yet, or the registry is away.
-            DataLossError: the registry's version is not the one that the alias event names.
+            DataLossError: the alias's event, or its version, is not what the registry signed.
         """
         if selector.version is not None:
             return Route(version=await self._catalogue.get(tenant, selector.model, selector.version))
         target = self._aliases.find(tenant, selector.model, selector.alias)
         if target is None:
+            refused = self._refused.get((tenant, selector.model, selector.alias))
+            if refused is not None:
+                raise DataLossError(refused)
             if not self.is_complete:
                 raise UnavailableError("the gateway is still reading the aliases; send the call again")
             raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")

@@ -20,21 +20,23 @@ class Settings:
     """Written when the HTTP port is bound: a JSON object with port and pid."""
     registry_target: str
     """host:port of the registry."""
+    registry_keys_file: Path
+    """PEM: the public keys whose signatures over versions and alias events count."""
     tokenizer_target: str
     """host:port of the tokenizer."""
     worker_targets: tuple[str, ...]
     """host:port of every worker, comma-separated."""
-    events_url: str
+    events: str
     """Where prediction and feedback events go, for instance sqlite:///var/lib/dragoman/events.db."""
-    user_keys_file: Path
+    user_jwks_file: Path
     """A JWKS file: the public keys that end users' tokens may be signed with. Read once, at start."""
-    user_issuer: str = "dragoman-local"
+    user_issuer: str = "dragoman-laptop"
     """The iss that users' tokens must have."""
-    user_audience: str = "dragoman"
+    user_audience: str = "dragoman-gateway"
     """The aud that users' tokens must have."""
-    user_token_max_lifetime_s: int = 7 * 24 * 3600
+    user_max_lifetime_s: int = 7 * 24 * 3600
     """The longest exp - iat of a user's token: shorter bounds what a stolen one is worth."""
-    user_token_leeway_s: int = 30
+    user_leeway_s: int = 30
     """How far clocks may differ, at most 60."""
     max_rows: int = 256
     """Rows of text in one call: more make fewer calls, and longer ones that others wait behind."""
@@ -54,8 +56,8 @@ class Settings:
     """The longest wait for a worker within a call."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.user_token_leeway_s <= MAX_LEEWAY_S:
-            raise ValueError(f"USER_TOKEN_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
+        if not 0 <= self.user_leeway_s <= MAX_LEEWAY_S:
+            raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:
             raise ValueError("WORKER_TARGETS names no worker")
         for name in (
@@ -64,7 +66,7 @@ class Settings:
             "max_concurrent_calls",
             "max_pending_events",
             "max_hold_ms",
-            "user_token_max_lifetime_s",
+            "user_max_lifetime_s",
             "http_deadline_ms",
             "tokenizer_timeout_ms",
             "worker_timeout_ms",

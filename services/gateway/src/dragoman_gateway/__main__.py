@@ -1,0 +1,162 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring of the gateway: settings -> channels, watches, outbox -> pipeline -> gRPC and HTTP."""
+
+import asyncio
+import logging
+import os
+import random
+import sys
+
+import grpc
+
+from dragoman.gateway.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
+from dragoman_common import deadline, logs, settings, telemetry
+from dragoman_common.channel import connect
+from dragoman_common.clock import SystemClock
+from dragoman_common.errors import DragomanError
+from dragoman_common.server import Service, serve
+from dragoman_common.service_keys import KeyTokens, ServiceKey
+from dragoman_common.status import code_of
+from dragoman_events.opening import open_log
+from dragoman_gateway import oip, servicer
+from dragoman_gateway.aliases import AliasTable
+from dragoman_gateway.clients import TokenizerClient, WorkerClient
+from dragoman_gateway.dispatch import Dispatcher
+from dragoman_gateway.feedback import FeedbackDesk
+from dragoman_gateway.http_server import HttpServer
+from dragoman_gateway.journal import EventJournal
+from dragoman_gateway.limits import Limits
+from dragoman_gateway.models import ModelDirectory
+from dragoman_gateway.outbox import Outbox
+from dragoman_gateway.pipeline import Pipeline
+from dragoman_gateway.readiness import Readiness
+from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue
+from dragoman_gateway.rest import RestApi
+from dragoman_gateway.route import Router
+from dragoman_gateway.settings import Settings
+from dragoman_gateway.user_keys import UserKeysError, load_user_keys
+from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
+from dragoman_gateway.worker_watch import watch_workers
+from dragoman_gateway.workers import WorkerTable
+from dragoman_models.verify import VerifyingKeys
+from inference.oip_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+
+_logger = logging.getLogger("dragoman_gateway")
+
+
+def code_name(error: Exception) -> str:
+    """The status that a caller gets for an error."""
+    return code_of(error).name if isinstance(error, DragomanError) else grpc.StatusCode.INTERNAL.name
+
+
+async def run(config: Settings) -> None:
+    """Serve until SIGTERM."""
+    clock = SystemClock()
+    limits = Limits(
+        max_message_bytes=config.server.max_message_bytes,
+        max_rows=config.max_rows,
+        max_text_bytes=config.max_text_bytes,
+    )
+    authenticator = UserTokenAuthenticator(
+        load_user_keys(config.user_jwks_file),
+        TokenRules(
+            issuer=config.user_issuer,
+            audience=config.user_audience,
+            max_lifetime_s=config.user_max_lifetime_s,
+            leeway_s=config.user_leeway_s,
+        ),
+        clock,
+    )
+    keys = VerifyingKeys.load(config.registry_keys_file)
+    tokens = KeyTokens(ServiceKey.load(config.server.key_file))
+
+    def channel(target: str, audience: str) -> grpc.aio.Channel:
+        return connect(target, audience=audience, tokens=tokens, max_message_bytes=config.server.max_message_bytes)
+
+    registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
+    workers = {target: channel(target, "worker") for target in config.worker_targets}
+    log = open_log(config.events)
+
+    table = WorkerTable(random.SystemRandom())
+    catalogue = RegistryCatalogue(registry, keys)
+    router = Router(AliasTable(), table, catalogue, max_hold_s=config.max_hold_ms / 1e3)
+    readiness = Readiness(router, tokenizer)
+    outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)
+    journal = EventJournal(outbox)
+    models = ModelDirectory(router, catalogue)
+    pipeline = Pipeline(
+        router=router,
+        tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
+        dispatcher=Dispatcher(router, table, WorkerClient(workers, timeout_s=config.worker_timeout_ms / 1e3), deadline),
+        journal=journal,
+        limits=limits,
+        budget=deadline,
+        clock=clock,
+        code_name=code_name,
+        max_concurrent_calls=config.max_concurrent_calls,
+    )
+    api = RestApi(
+        pipeline=pipeline,
+        models=models,
+        readiness=readiness,
+        authenticator=authenticator,
+        limits=limits,
+        deadline_s=config.http_deadline_ms / 1e3,
+    )
+    http = HttpServer(
+        api.application(),
+        listen=config.http_listen,
+        ready_file=config.http_ready_file,
+        grace_s=config.server.drain_grace_ms / 1e3,
+    )
+    services = [
+        Service(
+            register=add_GatewayServiceServicer_to_server,
+            servicer=servicer.GatewayServicer(pipeline, FeedbackDesk(journal, limits, clock), models, limits),
+        ),
+        Service(
+            register=add_GRPCInferenceServiceServicer_to_server,
+            servicer=oip.InferenceServicer(pipeline, models, readiness, limits),
+        ),
+    ]
+    try:
+        await serve(
+            services,
+            config.server,
+            authenticator=authenticator,
+            policy=servicer.POLICY | oip.POLICY,
+            readiness=readiness.wait,
+            background=(
+                outbox.run(),
+                AliasWatch(registry, keys, catalogue, router).run(),
+                watch_workers(workers, table),
+                readiness.run(),
+                http.run(),
+            ),
+            on_drain=http.stop,
+        )
+    finally:
+        for open_channel in (registry, tokenizer, *workers.values()):
+            await open_channel.close()
+        log.close()
+
+
+def _on_dropped(num_events: int) -> None:
+    _logger.warning("events of failed calls dropped", extra={"num_events": num_events})
+
+
+def main() -> None:
+    """Entry point: `python -m dragoman_gateway`."""
+    config = settings.load(Settings, os.environ, prefix="DRAGOMAN_GATEWAY_")
+    logs.configure("gateway", config.server.log_level)
+    telemetry.configure("gateway", config.server.otlp_endpoint)
+    try:
+        asyncio.run(run(config))
+    except (UserKeysError, DragomanError) as error:
+        sys.stderr.write(f"gateway: {error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

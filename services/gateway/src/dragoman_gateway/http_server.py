@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Listens for HTTP beside the gRPC server: bind -> ready file -> serve -> stop, after gRPC has drained."""
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+
+from aiohttp import web
+
+from dragoman_common.atomic import write_atomic
+
+_logger = logging.getLogger(__name__)
+
+
+class HttpServer:
+    """One application on one port."""
+
+    def __init__(self, application: web.Application, *, listen: str, ready_file: Path | None, grace_s: float) -> None:
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            # A caller that hangs up is answered no longer, as on the gRPC side.
+            handler_cancellation=True,
+            auto_decompress=False,
+            shutdown_timeout=grace_s,
+        )
+        self._listen = listen
+        self._ready_file = ready_file
+        self._stopped = asyncio.Event()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind and listen; `port` tells where."""
+        host, _, port = self._listen.rpartition(":")
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host.strip("[]"), int(port), reuse_port=False).start()
+        self.port = self._runner.addresses[0][1]
+        if self._ready_file:
+            write_atomic(self._ready_file, json.dumps({"port": self.port, "pid": os.getpid()}).encode())
+        _logger.info("listening for HTTP", extra={"port": self.port})
+
+    async def run(self) -> None:
+        """Serve until `stop`."""
+        await self.start()
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Let calls in flight end within the grace, then close."""
+        await self._runner.cleanup()
+        self._stopped.set()

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the registry says, believed only after its signature holds: versions on demand, alias events as they come.
+
+    GetVersion -> envelope -> verify_manifest -> ServedVersion (kept)
+    WatchAliases -> verify_alias_event -> Router
+
+The plain fields of a reply are for display; what is read from them is only which record to expect in the envelope.
+"""
+
+import logging
+from collections import OrderedDict
+
+import grpc
+
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
+from dragoman_common.auth import calling_as
+from dragoman_common.errors import DataLossError, NotFoundError, UnavailableError
+from dragoman_gateway.aliases import AliasTarget
+from dragoman_gateway.clients import calling
+from dragoman_gateway.route import Router
+from dragoman_gateway.streams import WATCH_LIFE_S, follow
+from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_models.record import AliasRecord
+from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event, verify_manifest
+
+_MAX_VERSIONS = 10_000
+"""Versions kept, about 1 kB each: they never change, so only memory bounds them."""
+
+_logger = logging.getLogger(__name__)
+
+
+class RegistryCatalogue:
+    """See ports.VersionCatalogue."""
+
+    def __init__(self, channel: grpc.aio.Channel, keys: VerifyingKeys) -> None:
+        self._stub = pb_grpc.RegistryServiceStub(channel)
+        self._keys = keys
+        self._known: OrderedDict[tuple[str, str, int], ServedVersion] = OrderedDict()
+
+    async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
+        name = (tenant, model, number)
+        version = self._known.get(name)
+        if version is None:
+            version = await self._fetch(tenant, model, number)
+            self._known[name] = version
+            if len(self._known) > _MAX_VERSIONS:
+                self._known.popitem(last=False)
+        self._known.move_to_end(name)
+        if root_sha256 not in (None, version.key.root_sha256):
+            raise DataLossError(
+                f"{model} version {number}: the alias event names another root digest than its manifest"
+            )
+        return version
+
+    async def _fetch(self, tenant: str, model: str, number: int) -> ServedVersion:
+        try:
+            with calling_as(tenant), calling("registry"):
+                response = await self._stub.GetVersion(pb.GetVersionRequest(model=model, number=number))
+        except NotFoundError as error:
+            raise ModelNotFoundError(f"no model {model!r} with a version {number}") from error
+        manifest = verify_manifest(
+            response.version.manifest.envelope, self._keys, tenant=tenant, model=model, number=number
+        )
+        return ServedVersion(
+            key=VersionKey(tenant=tenant, model=model, number=number, root_sha256=manifest.root_sha256),
+            task=manifest.task,
+            architecture=manifest.architecture,
+            labels=manifest.labels,
+            max_text_bytes=manifest.input_limits.max_text_bytes,
+            max_tokens=manifest.input_limits.max_tokens,
+        )
+
+
+class AliasWatch:
+    """Follows every tenant's aliases into the router."""
+
+    def __init__(
+        self, channel: grpc.aio.Channel, keys: VerifyingKeys, catalogue: RegistryCatalogue, router: Router
+    ) -> None:
+        self._stub = pb_grpc.RegistryServiceStub(channel)
+        self._keys = keys
+        self._catalogue = catalogue
+        self._router = router
+
+    async def run(self) -> None:
+        """Follow until cancelled. While the registry is away, aliases stay where they were."""
+        await follow(
+            "registry aliases",
+            lambda: self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True), timeout=WATCH_LIFE_S),
+            self.take,
+            lambda: None,
+        )
+
+    async def take(self, message: pb.WatchAliasesResponse) -> None:
+        """Believe one message, or refuse it and keep what was."""
+        if message.HasField("event"):
+            event = message.event
+            try:
+                await self._apply(event)
+            except DataLossError as error:
+                _logger.error("alias event refused", extra={"model": event.model, "reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+                self._router.refuse(event.tenant, event.model, event.alias, error.message)
+        if message.is_snapshot_complete:
+            self._router.is_complete = True
+
+    async def _apply(self, event: pb.AliasEvent) -> None:
+        record = verify_alias_event(
+            event.record.envelope, self._keys, tenant=event.tenant, model=event.model, alias=event.alias
+        )
+        target = target_of(record)
+        stable = target.stable
+        try:
+            # Fetched now: calls need not wait for it, and a version that does not hold never becomes the target.
+            await self._catalogue.get(stable.tenant, stable.model, stable.number, root_sha256=stable.root_sha256)
+        except (UnavailableError, NotFoundError) as error:
+            _logger.warning("version not fetched yet", extra={"model": stable.model, "reason": error.message})
+        self._router.apply(target)
+
+
+def target_of(record: AliasRecord) -> AliasTarget:
+    """A verified event, as the router needs it."""
+    return AliasTarget(
+        alias=record.alias,
+        sequence=record.sequence,
+        stable=VersionKey(
+            tenant=record.tenant,
+            model=record.model,
+            number=record.stable_version,
+            root_sha256=record.stable_root_sha256,
+        ),
+        payload_sha256=payload_sha256(record),
+        previous_sha256=record.previous_sha256,
+    )
