@@ -110,6 +110,8 @@ def test_byte_level_file_without_unknown_token_has_no_unknown_id():
         (changed_model(vocab=WORDS | {"x": -1}), "tokenizers library"),
         (changed_model(vocab=WORDS | {"x": "y"}), "tokenizers library"),
         (changed_model(unk_token="<nope>"), "unk_token"),
+        (changed_model(unk_token="<pad>"), "share an id"),
+        (bert_like(post_processor=template(("[CLS]", 2)) | {"special_tokens": {}}), "no entry found"),
         (changed_model(unk_token=["<unk>"]), "unk_token|tokenizers library"),
         (bert_like(pre_tokenizer={"type": "Split", "pattern": {"Regex": "("}}), "tokenizers library"),
         (bert_like(version="9"), "tokenizers library"),
@@ -119,6 +121,13 @@ def test_byte_level_file_without_unknown_token_has_no_unknown_id():
 def test_file_that_is_not_what_it_should_be_is_refused(data, text):
     with pytest.raises(InvalidArgumentError, match=text):
         load_tokenizer("huggingface", data)
+
+
+def test_wordpiece_words_of_unbounded_length_are_refused():
+    value = json.loads(train_huggingface("wordpiece", ["ship"], vocabulary_size=60).to_json())
+    value["model"]["max_input_chars_per_word"] = 1_000_000
+    with pytest.raises(InvalidArgumentError, match="max_input_chars_per_word"):
+        load_tokenizer("huggingface", json.dumps(value).encode())
 
 
 def test_dropout_is_refused_because_encodings_would_be_random():

@@ -49,6 +49,8 @@ _MODEL_KEYS = {
     "WordLevel": {"type", "unk_token", "vocab"},
     "Unigram": {"type", "unk_id", "byte_fallback", "vocab"},
 }
+# A word of n characters costs WordPiece up to n squared look-ups; above this a word is unknown.
+_MAX_WORD_CHARACTERS = 1_000
 _PAD_TOKENS = (PAD_TOKEN, "[PAD]")
 
 
@@ -76,6 +78,8 @@ class HuggingFaceTokenizer:
         _check_added(value["added_tokens"], ids)
         self._pad_id = _pad_id(value["padding"], ids)
         self._unknown_id = _unknown_id(value["model"], ids)
+        if self._pad_id == self._unknown_id:
+            raise InvalidArgumentError(f"{_FILE}: padding and unknown words share an id: name another padding token")
         special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
         reserved = {self._pad_id} if interpret_special_tokens else special | {self._pad_id}
         self._reserved_ids = np.array(sorted(reserved - {self._unknown_id}), dtype=np.int32)
@@ -185,6 +189,9 @@ def _check_file(value: Mapping[str, Any]) -> None:
         raise InvalidArgumentError(f"{_FILE}: model has unknown keys: {', '.join(unknown)[:200]}")
     if model.get("dropout"):
         raise InvalidArgumentError(f"{_FILE}: model.dropout must be null or 0: with it the same text gets other ids")
+    longest = model.get("max_input_chars_per_word", 0)
+    if not isinstance(longest, int) or not 0 <= longest <= _MAX_WORD_CHARACTERS:
+        raise InvalidArgumentError(f"{_FILE}: model.max_input_chars_per_word must be at most {_MAX_WORD_CHARACTERS:,}")
     vocabulary = model.get("vocab")
     if not isinstance(vocabulary, list if kind == "Unigram" else dict):
         raise InvalidArgumentError(f"{_FILE}: model.vocab has the wrong type for {kind}")
