@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The registry's process: the only file that names adapters."""
+
+import asyncio
+import logging
+import os
+import sys
+
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common import logs, settings
+from dragoman_common.clock import SystemClock
+from dragoman_common.errors import DragomanError, InvalidArgumentError
+from dragoman_common.server import Service, serve
+from dragoman_common.service_keys import ServiceTokenAuthenticator, TrustStore
+from dragoman_events.opening import open_log
+from dragoman_events.ports import EventLog
+from dragoman_models.signing import SigningKey
+from dragoman_models.verify import VerifyingKeys
+from dragoman_registry import layout
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.download import Downloads
+from dragoman_registry.event_log import EventLogNews, NoNews
+from dragoman_registry.folder import FolderStore
+from dragoman_registry.policy import POLICY
+from dragoman_registry.ports import ObjectStore
+from dragoman_registry.promotion import GatePolicy, Promotion
+from dragoman_registry.publish import Publisher
+from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.servicer import RegistryServicer, scan_forever
+from dragoman_registry.settings import RegistrySettings, store_root
+from dragoman_registry.settled import probe
+from dragoman_registry.watch import AliasWatch
+
+logger = logging.getLogger(__name__)
+
+
+async def run(config: RegistrySettings) -> None:
+    """Serve until asked to stop.
+
+    Raises:
+        DragomanError: a key, the store or the event log cannot be used.
+    """
+    key = SigningKey.load(config.signing_key_file)
+    trusted = trusted_keys(config, key)
+    store = FolderStore(store_root(config.store_url))
+    log = open_log(config.events_url) if config.events_url else None
+    try:
+        await probe(store, layout.PROBE)
+        servicer, catalog = assemble(config, store=store, key=key, trusted=trusted, log=log)
+        # Before the first call: a follower's snapshot must never be empty only because the scan is not over.
+        await catalog.scan()
+        await serve(
+            [Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)],
+            config.server,
+            authenticator=ServiceTokenAuthenticator(TrustStore.load(config.server.trust_file), audience="registry"),
+            policy=POLICY,
+            background=[scan_forever(catalog, config.scan_period_s)],
+        )
+    finally:
+        if log:
+            log.close()
+        store.close()
+
+
+def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:
+    """Return the keys whose records count.
+
+    Raises:
+        InvalidArgumentError: the signing key is not among them, so the registry would refuse its own writes.
+    """
+    if config.verifying_keys_file is None:
+        return VerifyingKeys([key.public_key])
+    trusted = VerifyingKeys.load(config.verifying_keys_file)
+    if not trusted.accept("probe", b"probe", key.sign("probe", b"probe")):
+        raise InvalidArgumentError(f"{config.verifying_keys_file.name} does not hold the signing key's public key")
+    return trusted
+
+
+def assemble(
+    config: RegistrySettings, *, store: ObjectStore, key: SigningKey, trusted: VerifyingKeys, log: EventLog | None
+) -> tuple[RegistryServicer, Catalog]:
+    """Build the service on a store."""
+    clock = SystemClock()
+    watch = AliasWatch()
+    reader = RecordReader(store, trusted)
+    catalog = Catalog(store=store, reader=reader, watch=watch)
+    news = EventLogNews(log) if log else NoNews()
+    policy = GatePolicy(
+        trial_aliases=frozenset(config.trial_aliases), ungated_aliases=frozenset(config.ungated_aliases)
+    )
+    servicer = RegistryServicer(
+        settings=config,
+        catalog=catalog,
+        publisher=Publisher(store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock),
+        promotion=Promotion(
+            store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock, policy=policy
+        ),
+        downloads=Downloads(store),
+        watch=watch,
+    )
+    return servicer, catalog
+
+
+def main() -> None:
+    """Read the settings, serve, and say in one line why not."""
+    config = settings.load(RegistrySettings, os.environ, prefix="DRAGOMAN_REGISTRY_")
+    logs.configure("registry", config.server.log_level)
+    try:
+        asyncio.run(run(config))
+    except DragomanError as error:
+        logger.critical("cannot run", extra={"error": str(error)})
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

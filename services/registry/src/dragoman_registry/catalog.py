@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What there is, in memory: lists of models and versions, and the newest event of every alias.
+
+Owns a copy of the store's verified records, filled by a scan at start, told of each write of this process, and repaired
+by a scan every while (another registry on the same store may have written). A record that does not verify is left out
+of the lists, logged, and answered with DATA_LOSS where it is asked for by name; nothing else is affected. What was
+here once and is gone from the store is DATA_LOSS too, never "not found".
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dragoman_common.errors import DataLossError, DragomanError
+from dragoman_registry import layout
+from dragoman_registry.alias import StoredEvent
+from dragoman_registry.model_version import ModelVersionNotFoundError, StoredVersion
+from dragoman_registry.ports import ObjectStore
+from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.watch import AliasWatch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class ModelEntry:
+    """One model's verified versions by number, and the newest verified event of each alias."""
+
+    versions: dict[int, StoredVersion] = field(default_factory=dict)
+    aliases: dict[str, StoredEvent] = field(default_factory=dict)
+
+
+class Catalog:
+    """The lists of every tenant. A tenant only ever reads its own."""
+
+    def __init__(self, *, store: ObjectStore, reader: RecordReader, watch: AliasWatch) -> None:
+        """Start empty; scan fills it."""
+        self._store = store
+        self._reader = reader
+        self._watch = watch
+        self._tenants: dict[str, dict[str, ModelEntry]] = {}
+
+    def models(self, tenant: str) -> dict[str, ModelEntry]:
+        """Return a tenant's models that have a version, by name."""
+        entries = sorted(self._tenants.get(tenant, {}).items())
+        return {name: entry for name, entry in entries if entry.versions}
+
+    def versions(self, tenant: str, model: str) -> list[StoredVersion]:
+        """Return a model's versions, newest first.
+
+        Raises:
+            ModelVersionNotFoundError: the tenant has no such model.
+        """
+        entry = self._tenants.get(tenant, {}).get(model)
+        if entry is None or not entry.versions:
+            raise ModelVersionNotFoundError(f"there is no model {model}")
+        return [entry.versions[number] for number in sorted(entry.versions, reverse=True)]
+
+    def newest_events(self) -> Iterator[StoredEvent]:
+        """Yield the newest event of every alias of every tenant."""
+        for models in self._tenants.values():
+            for entry in models.values():
+                yield from entry.aliases.values()
+
+    def learn_version(self, version: StoredVersion) -> None:
+        """Take note of a verified version."""
+        manifest = version.manifest
+        self._entry(manifest.tenant, manifest.model).versions[manifest.number] = version
+
+    def learn_event(self, event: StoredEvent) -> None:
+        """Take note of a verified event and tell the followers, unless it is known already."""
+        record = event.record
+        aliases = self._entry(record.tenant, record.model).aliases
+        known = aliases.get(record.alias)
+        if known is None or record.sequence > known.record.sequence:
+            aliases[record.alias] = event
+            self._watch.publish(event)
+
+    async def checked_version(self, tenant: str, model: str, number: int) -> StoredVersion:
+        """Read a version from the store and verify it.
+
+        Raises:
+            ModelVersionNotFoundError: there is none.
+            DataLossError: it does not verify, or it was there and is gone.
+        """
+        try:
+            version = await self._reader.version(tenant, model, number)
+        except ModelVersionNotFoundError:
+            entry = self._tenants.get(tenant, {}).get(model)
+            if entry is not None and number in entry.versions:
+                raise DataLossError(f"{tenant}/{model}/versions/{number}: is gone from the store") from None
+            raise
+        self.learn_version(version)
+        return version
+
+    async def checked_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
+        """Read an alias's chain from the store and verify it.
+
+        Raises:
+            DataLossError: it does not verify, or it is shorter than it was: a rollback that no event records.
+        """
+        chain = await self._reader.chain(tenant, model, alias)
+        entry = self._tenants.get(tenant, {}).get(model)
+        known = entry.aliases.get(alias) if entry else None
+        if known is not None and len(chain) < known.record.sequence:
+            raise DataLossError(
+                f"{tenant}/{model}/aliases/{alias}: event {known.record.sequence} is gone from the store"
+            )
+        for event in chain[known.record.sequence if known else 0 :]:
+            self.learn_event(event)
+        return chain
+
+    async def scan(self) -> None:
+        """Compare with the store, take in what is new, and log what does not verify.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        for tenant in await self._store.names_below(layout.TENANTS):
+            for model in await self._store.names_below(layout.models(tenant)):
+                await self._scan_model(tenant, model)
+
+    async def _scan_model(self, tenant: str, model: str) -> None:
+        known = self._tenants.get(tenant, {}).get(model)
+        for name in await self._store.names_below(layout.versions(tenant, model)):
+            if not name.isdecimal() or (known is not None and int(name) in known.versions):
+                continue
+            try:
+                self.learn_version(await self._reader.version(tenant, model, int(name)))
+            except (DataLossError, ModelVersionNotFoundError) as error:
+                _log_damage(error)
+        for alias in await self._store.names_below(layout.aliases(tenant, model)):
+            try:
+                await self.checked_chain(tenant, model, alias)
+            except DataLossError as error:
+                _log_damage(error)
+
+    def _entry(self, tenant: str, model: str) -> ModelEntry:
+        return self._tenants.setdefault(tenant, {}).setdefault(model, ModelEntry())
+
+
+def _log_damage(error: DragomanError) -> None:
+    logger.error("a record does not verify", extra={"error": str(error)})

@@ -1,0 +1,23 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which identities may call which method."""
+
+from dragoman_common.auth import PolicyTable
+
+_SERVICE = "/dragoman.registry.v1.RegistryService"
+_READERS = frozenset({"worker", "gateway", "tokenizer", "trainer", "launcher", "monitor", "operator"})
+_READS = (
+    "GetVersion",
+    "ListVersions",
+    "ListModels",
+    "DownloadFile",
+    "GetAlias",
+    "ListAliasEvents",
+    "WatchAliases",
+)
+
+POLICY: PolicyTable = {
+    f"{_SERVICE}/PublishVersion": frozenset({"trainer", "operator"}),
+    f"{_SERVICE}/SetAlias": frozenset({"operator"}),
+    **{f"{_SERVICE}/{name}": _READERS for name in _READS},
+}

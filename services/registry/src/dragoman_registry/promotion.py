@@ -1,0 +1,142 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Moving an alias: the gate decides, one create writes.
+
+check -> verified chain -> same request before? -> expected? -> gate -> sign -> create <sequence> -> followers, log
+"""
+
+import asyncio
+import logging
+import secrets
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import DragomanError
+from dragoman_models.record import VersionManifest
+from dragoman_models.signing import SigningKey, sign_alias_record
+from dragoman_registry import layout
+from dragoman_registry.alias import (
+    AliasMovedFirstError,
+    Chain,
+    Move,
+    StoredEvent,
+    check_expected,
+    made_before,
+    next_record,
+    pointed_before,
+)
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.gate import Contender, judge, require_evaluation
+from dragoman_registry.ports import ModelNews, ObjectExistsError, ObjectStore
+from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.settled import create_settled
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatePolicy:
+    """Which aliases are held to less than the whole gate.
+
+    Attributes:
+        trial_aliases: A version is only tried out there; that it was evaluated at all is enough.
+        ungated_aliases: Anything may be pointed to.
+    """
+
+    trial_aliases: frozenset[str] = frozenset({"canary"})
+    ungated_aliases: frozenset[str] = frozenset()
+
+
+class Promotion:
+    """Moves aliases. Of several movers from one state, in this process or others, one wins."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        reader: RecordReader,
+        catalog: Catalog,
+        key: SigningKey,
+        news: ModelNews,
+        clock: Clock,
+        policy: GatePolicy,
+    ) -> None:
+        """Wire the parts; nothing is read or written."""
+        self._store = store
+        self._reader = reader
+        self._catalog = catalog
+        self._key = key
+        self._news = news
+        self._clock = clock
+        self._policy = policy
+        # Saves racing movers of one process from collisions that mean nothing; safety rests on the store alone.
+        self._turns: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def move(self, move: Move) -> StoredEvent:
+        """Point an alias to a version.
+
+        Args:
+            move: As check_move returned it.
+
+        Raises:
+            ModelVersionNotFoundError: no such version.
+            GateRefusedError: with the measurements.
+            AliasMovedFirstError: another move came first.
+            DataLossError: the alias's chain or the version does not verify.
+        """
+        async with self._turns.setdefault((move.tenant, move.model, move.alias), asyncio.Lock()):
+            event, is_new = await self._move(move)
+        if is_new:
+            await self._announce(event)
+        return event
+
+    async def _move(self, move: Move) -> tuple[StoredEvent, bool]:
+        version = (await self._reader.version(move.tenant, move.model, move.version)).manifest
+        chain = await self._catalog.checked_chain(move.tenant, move.model, move.alias)
+        if (earlier := made_before(chain, move)) is not None:
+            return earlier, False
+        check_expected(chain, move)
+        summary = await self._gate(move, chain, version)
+        record = next_record(
+            chain, move, version, gate_summary=summary, now=self._clock.now(), nonce=secrets.token_hex(16)
+        )
+        envelope = await asyncio.to_thread(sign_alias_record, record, self._key)
+        key = layout.alias_event(move.tenant, move.model, move.alias, record.sequence)
+        try:
+            await create_settled(self._store, key, envelope)
+        except ObjectExistsError:
+            raise AliasMovedFirstError(
+                f"{move.model}@{move.alias}: another move wrote event {record.sequence} first"
+            ) from None
+        event = StoredEvent(record=record, envelope=envelope)
+        self._catalog.learn_event(event)
+        return event, True
+
+    async def _gate(self, move: Move, chain: Chain, version: VersionManifest) -> str:
+        if move.alias in self._policy.ungated_aliases:
+            return "not gated by policy"
+        if (record := pointed_before(chain, version)) is not None:
+            # A way back must not depend on evidence about what is broken now.
+            return f"returns to version {version.number}, which event {record.sequence} of this alias pointed to"
+        candidate = await self._contender(version)
+        if move.alias in self._policy.trial_aliases:
+            return f"on trial; {require_evaluation(candidate)}"
+        production = None
+        if chain:
+            now = chain[-1].record.stable_version
+            production = await self._contender((await self._reader.version(move.tenant, move.model, now)).manifest)
+        return await asyncio.to_thread(judge, candidate, production)
+
+    async def _contender(self, manifest: VersionManifest) -> Contender:
+        return Contender(manifest=manifest, evaluations=await self._reader.evaluations(manifest))
+
+    async def _announce(self, event: StoredEvent) -> None:
+        record = event.record
+        place = {"tenant": record.tenant, "model": record.model, "alias": record.alias, "sequence": record.sequence}
+        logger.info("alias moved", extra={**place, "version": record.stable_version})
+        try:
+            await self._news.alias_moved(record)
+        except DragomanError:
+            # The move stands: the store is the truth, and WatchAliases has told the followers already.
+            logger.exception("event lost: AliasMoved", extra=place)

@@ -1,0 +1,223 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Publishing: one version, once, whole.
+
+    intent -> blobs -> by-digest claim -> sign -> manifest
+
+The manifest is the commit: before it nothing is listed, after it all is in place, and every step before it may be
+repeated. The claim under by-digest says which number a content means to take, so that two publishers of the same
+content end with one version: whoever comes second finds the claim and finishes, or finds the version and returns it.
+A claim whose number went to other content is lost; the next one is made beside it.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from weakref import WeakValueDictionary
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import AbortedError, AlreadyExistsError, DataLossError, DragomanError, InvalidArgumentError
+from dragoman_models.evaluation import parse_evaluation
+from dragoman_models.fields import Fields
+from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, ModelConfig, parse_model_config
+from dragoman_models.record import MAX_INTEGER, canonical_json, time_text
+from dragoman_models.signing import SigningKey
+from dragoman_registry import layout
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.model_version import (
+    ModelVersionNotFoundError,
+    PublishRequest,
+    StoredVersion,
+    file_named,
+    manifest_of,
+    sign_version,
+    version_object,
+)
+from dragoman_registry.ports import BlobMismatchError, ModelNews, ObjectExistsError, ObjectNotFoundError, ObjectStore
+from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.settled import create_settled
+from dragoman_registry.upload import Chunk, Upload
+from dragoman_text.strict_json import parse_object
+
+logger = logging.getLogger(__name__)
+
+INTENT_FORMAT = "dragoman.intent/1"
+CLAIM_FORMAT = "dragoman.claim/1"
+MAX_CLAIMS = 1000
+_MAX_CLAIM_BYTES = 4096
+
+
+class VersionTakenError(AlreadyExistsError):
+    """The requested number holds other content."""
+
+
+class Publisher:
+    """Writes versions. Several publishers, in this process or others, may work on one store at once."""
+
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        reader: RecordReader,
+        catalog: Catalog,
+        key: SigningKey,
+        news: ModelNews,
+        clock: Clock,
+    ) -> None:
+        """Wire the parts; nothing is read or written."""
+        self._store = store
+        self._reader = reader
+        self._catalog = catalog
+        self._key = key
+        self._news = news
+        self._clock = clock
+        # Saves racing publishers of one process from colliding; safety rests on the store alone.
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def publish(self, request: PublishRequest, chunks: AsyncIterator[Chunk]) -> tuple[StoredVersion, bool]:
+        """Take an upload to its end and make it a version.
+
+        Args:
+            request: As check_request returned it.
+            chunks: The content of every announced file.
+
+        Returns:
+            The version, and whether it is new: content that the model already holds keeps its version.
+
+        Raises:
+            InvalidArgumentError: the upload is not what was announced, or its package does not parse.
+            VersionTakenError: the requested number holds other content.
+            UnavailableError: the store failed. Nothing is listed, and the same publish may be tried again.
+        """
+        await self._declare(request)
+        await self._upload(request, chunks)
+        config = await self._package(request)
+        async with self._turns.setdefault((request.tenant, request.model), asyncio.Lock()):
+            version, is_new = await self._commit(request, config)
+        self._catalog.learn_version(version)
+        if is_new:
+            await self._announce(version)
+        return version, is_new
+
+    async def _declare(self, request: PublishRequest) -> None:
+        content = {
+            "format": INTENT_FORMAT,
+            "root_sha256": request.root_sha256,
+            "publisher": request.publisher,
+            "time": time_text(self._clock.now()),
+            "files": [{"sha256": file.sha256, "size_bytes": file.size_bytes} for file in request.files],
+        }
+        key = layout.intent(request.tenant, request.model, request.publish_id)
+        try:
+            await create_settled(self._store, key, canonical_json(content))
+        except ObjectExistsError:
+            earlier = parse_object(await self._store.read(key), what=key, max_bytes=1 << 20)
+            if earlier.get("root_sha256") != request.root_sha256:
+                raise InvalidArgumentError(f"publish_id {request.publish_id} was used for other content") from None
+
+    async def _upload(self, request: PublishRequest, chunks: AsyncIterator[Chunk]) -> None:
+        upload = Upload(request.files, chunks)
+        while (file := await upload.next_file()) is not None:
+            try:
+                await self._store.put_blob(
+                    layout.blob(request.tenant, file.sha256),
+                    upload.content(file),
+                    size_bytes=file.size_bytes,
+                    sha256=file.sha256,
+                )
+            except BlobMismatchError as error:
+                raise InvalidArgumentError(f"{file.path}: {error}") from error
+
+    async def _package(self, request: PublishRequest) -> ModelConfig:
+        """Read what the registry needs to know of the uploaded package; one that does not parse is refused here."""
+        model_file = file_named(request.files, MODEL_FILE)
+        if model_file is None:
+            raise InvalidArgumentError(f"files: a version needs {MODEL_FILE}")
+        config = parse_model_config(await self._reader.uploaded(request.tenant, request.model, model_file))
+        evaluation_file = file_named(request.files, EVALUATION_FILE)
+        if evaluation_file is not None:
+            data = await self._reader.uploaded(request.tenant, request.model, evaluation_file)
+            for item in await asyncio.to_thread(parse_evaluation, data):
+                if len(item.confusion) != len(config.labels):
+                    raise InvalidArgumentError(
+                        f"{EVALUATION_FILE}: {item.name} counts {len(item.confusion)} labels, "
+                        f"{MODEL_FILE} has {len(config.labels)}"
+                    )
+        return config
+
+    async def _commit(self, request: PublishRequest, config: ModelConfig) -> tuple[StoredVersion, bool]:
+        for attempt in range(1, MAX_CLAIMS + 1):
+            number = await self._claimed_number(request, attempt)
+            try:
+                existing = await self._reader.version(request.tenant, request.model, number)
+            except ModelVersionNotFoundError:
+                if request.number not in (0, number):
+                    raise AbortedError(
+                        f"this content is being published as version {number}; ask for that number, or for 0"
+                    ) from None
+                existing, is_new = await self._create(request, config, number)
+                if is_new:
+                    return existing, True
+            if existing.manifest.root_sha256 == request.root_sha256:
+                return existing, False
+            if request.number == number:
+                raise VersionTakenError(f"version {number} of model {request.model} holds other content")
+        raise AbortedError(f"{MAX_CLAIMS} numbers in a row went to other publishers; try again")
+
+    async def _claimed_number(self, request: PublishRequest, attempt: int) -> int:
+        key = layout.claim(request.tenant, request.model, request.root_sha256, attempt)
+        try:
+            return _claim_number(await self._store.read(key), key)
+        except ObjectNotFoundError:
+            number = request.number or await self._next_number(request)
+        content = {"format": CLAIM_FORMAT, "number": number, "nonce": secrets.token_hex(16)}
+        try:
+            await create_settled(self._store, key, canonical_json(content))
+        except ObjectExistsError:
+            return _claim_number(await self._store.read(key), key)
+        return number
+
+    async def _next_number(self, request: PublishRequest) -> int:
+        names = await self._store.names_below(layout.versions(request.tenant, request.model))
+        return 1 + max((int(name) for name in names if name.isdecimal()), default=0)
+
+    async def _create(self, request: PublishRequest, config: ModelConfig, number: int) -> tuple[StoredVersion, bool]:
+        manifest = manifest_of(
+            request, config, number=number, publish_time=self._clock.now(), nonce=secrets.token_hex(16)
+        )
+        version = await asyncio.to_thread(sign_version, manifest, self._key)
+        key = layout.version(request.tenant, request.model, number)
+        try:
+            await create_settled(self._store, key, version_object(version))
+        except ObjectExistsError:
+            return await self._reader.version(request.tenant, request.model, number), False
+        return version, True
+
+    async def _announce(self, version: StoredVersion) -> None:
+        manifest = version.manifest
+        logger.info(
+            "version published",
+            extra={"tenant": manifest.tenant, "model": manifest.model, "version": manifest.number},
+        )
+        try:
+            await self._news.version_published(manifest)
+        except DragomanError:
+            # The version stands: the store is the truth, and followers that missed the news find it there.
+            logger.exception(
+                "event lost: VersionPublished",
+                extra={"model": manifest.model, "version": manifest.number},
+            )
+
+
+def _claim_number(data: bytes, key: str) -> int:
+    try:
+        fields = Fields(
+            parse_object(data, what=key, max_bytes=_MAX_CLAIM_BYTES),
+            what=key,
+            required=("format", "number", "nonce"),
+        )
+        fields.text("format", choices=(CLAIM_FORMAT,))
+        return fields.integer("number", low=1, high=MAX_INTEGER)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error

@@ -1,0 +1,120 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Records out of the store: read, verified, and only then believed.
+
+Owns the step from keys to verified versions and chains, and small files checked against a manifest. Verification is
+remembered by the digest of the bytes that were verified, so an unchanged record costs one hash and a changed one is
+caught at its next read.
+"""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+
+from dragoman_common.errors import DataLossError
+from dragoman_models.evaluation import DatasetEvaluation, parse_evaluation
+from dragoman_models.file_digest import FileDigest
+from dragoman_models.package import EVALUATION_FILE
+from dragoman_models.record import VersionManifest
+from dragoman_models.verify import VerifyingKeys
+from dragoman_models.verify_files import verify_chunks
+from dragoman_registry import layout
+from dragoman_registry.alias import StoredEvent, check_sequences, extend_chain
+from dragoman_registry.model_version import (
+    ModelVersionNotFoundError,
+    StoredVersion,
+    file_named,
+    read_version_object,
+)
+from dragoman_registry.ports import ObjectNotFoundError, ObjectStore
+
+MAX_REMEMBERED = 10_000
+
+
+class RecordReader:
+    """Reads what the registry signed. Every DataLossError names the object; nothing else is affected by it."""
+
+    def __init__(self, store: ObjectStore, keys: VerifyingKeys) -> None:
+        self._store = store
+        self._keys = keys
+        self._verified: OrderedDict[tuple[str, bytes], StoredVersion] = OrderedDict()
+        self._chains: OrderedDict[str, tuple[list[bytes], list[StoredEvent]]] = OrderedDict()
+
+    async def version(self, tenant: str, model: str, number: int) -> StoredVersion:
+        """Return one version.
+
+        Raises:
+            ModelVersionNotFoundError: there is none of that number.
+            DataLossError: what is kept under the number is not that version.
+        """
+        key = layout.version(tenant, model, number)
+        try:
+            data = await self._store.read(key)
+        except ObjectNotFoundError:
+            raise ModelVersionNotFoundError(f"model {model} has no version {number}") from None
+        seen = (key, hashlib.sha256(data).digest())
+        if seen not in self._verified:
+            self._verified[seen] = read_version_object(data, self._keys, tenant=tenant, model=model, number=number)
+            if len(self._verified) > MAX_REMEMBERED:
+                self._verified.popitem(last=False)
+        return self._verified[seen]
+
+    async def chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
+        """Return every event of an alias, oldest first; empty when there is no such alias.
+
+        Raises:
+            DataLossError: an event is missing, is not this alias's, or does not continue the one before it.
+        """
+        key = layout.alias(tenant, model, alias)
+        length = check_sequences(await self._store.names_below(key), what=f"{tenant}/{model}/aliases/{alias}")
+        found = [await self._event(tenant, model, alias, sequence) for sequence in range(1, length + 1)]
+        digests = [hashlib.sha256(data).digest() for data in found]
+        known_digests, known = self._chains.get(key, ([], []))
+        # Only an unchanged beginning may be taken over: the first changed event breaks the chain from there on.
+        kept = next((i for i, pair in enumerate(zip(known_digests, digests, strict=False)) if pair[0] != pair[1]), None)
+        chain = known[: min(len(known), len(digests)) if kept is None else kept]
+        for data in found[len(chain) :]:
+            chain.append(extend_chain(chain, data, self._keys, tenant=tenant, model=model, alias=alias))
+        self._chains[key] = (digests, list(chain))
+        self._chains.move_to_end(key)
+        if len(self._chains) > MAX_REMEMBERED:
+            self._chains.popitem(last=False)
+        return chain
+
+    async def file(self, manifest: VersionManifest, file: FileDigest) -> bytes:
+        """Return a small file of a version, checked against its manifest.
+
+        Raises:
+            DataLossError: the store holds other bytes, or none.
+        """
+        what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
+        return await self._checked(manifest.tenant, file, what)
+
+    async def uploaded(self, tenant: str, model: str, file: FileDigest) -> bytes:
+        """Return a small file that a publish has uploaded, before there is a version that lists it.
+
+        Raises:
+            DataLossError: the store holds other bytes, or none.
+        """
+        return await self._checked(tenant, file, f"{tenant}/{model}")
+
+    async def evaluations(self, manifest: VersionManifest) -> tuple[DatasetEvaluation, ...]:
+        """Return what a version measured about itself; empty when it carries no evaluation.json."""
+        file = file_named(manifest.files, EVALUATION_FILE)
+        if file is None:
+            return ()
+        return await asyncio.to_thread(parse_evaluation, await self.file(manifest, file))
+
+    async def _checked(self, tenant: str, file: FileDigest, what: str) -> bytes:
+        try:
+            data = await self._store.read(layout.blob(tenant, file.sha256), length=file.size_bytes + 1)
+        except ObjectNotFoundError:
+            raise DataLossError(f"{what}/{file.path}: the content is missing from the store") from None
+        verify_chunks([data], file, what=what)
+        return data
+
+    async def _event(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
+        try:
+            return await self._store.read(layout.alias_event(tenant, model, alias, sequence))
+        except ObjectNotFoundError:
+            raise DataLossError(f"{tenant}/{model}/aliases/{alias}/{sequence}: the event is missing") from None

@@ -1,0 +1,270 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""dragoman.registry.v1.RegistryService: requests in, domain calls, replies out.
+
+Owns paging, who sees what, and the shape of streams; the rules are the domain's. The tenant of every call is the
+caller's, and another tenant's objects are looked up nowhere, so they are NOT_FOUND like anything that does not exist.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.auth import PLATFORM, Caller, current_caller
+from dragoman_common.errors import InvalidArgumentError, OverloadedError, PermissionDeniedError, UnavailableError
+from dragoman_registry import convert
+from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_time, check_move
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.download import Downloads
+from dragoman_registry.model_version import PublishRequest, StoredVersion, check_request
+from dragoman_registry.name import check_name
+from dragoman_registry.promotion import Promotion
+from dragoman_registry.publish import Publisher
+from dragoman_registry.settings import RegistrySettings
+from dragoman_registry.upload import Chunk
+from dragoman_registry.watch import AliasWatch
+
+if TYPE_CHECKING:
+    import grpc
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    # The stubs' generics do not exist at run time.
+    Context = Any
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+
+
+class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
+    """Answers the registry's RPCs."""
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrySettings,
+        catalog: Catalog,
+        publisher: Publisher,
+        promotion: Promotion,
+        downloads: Downloads,
+        watch: AliasWatch,
+    ) -> None:
+        """Wire the parts."""
+        self._settings = settings
+        self._catalog = catalog
+        self._publisher = publisher
+        self._promotion = promotion
+        self._downloads = downloads
+        self._watch = watch
+        self._num_uploads = 0
+
+    async def PublishVersion(  # noqa: N802 - the name of the RPC
+        self, request_iterator: AsyncIterator[pb.PublishVersionRequest], _context: Context
+    ) -> pb.PublishVersionResponse:
+        caller, tenant = _caller()
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidArgumentError("the first message of an upload must be its header")
+        request = check_request(
+            _publish_request(first.header, caller, tenant),
+            max_file_bytes=self._settings.max_file_bytes,
+            max_version_bytes=self._settings.max_version_bytes,
+        )
+        if self._num_uploads >= self._settings.max_concurrent_uploads:
+            raise OverloadedError(f"{self._num_uploads} uploads are running, which is the limit; try again later")
+        self._num_uploads += 1
+        try:
+            version, is_new = await self._publisher.publish(request, _chunks(request_iterator))
+        finally:
+            self._num_uploads -= 1
+        return pb.PublishVersionResponse(version=convert.version_to_pb(version), created=is_new)
+
+    async def GetVersion(self, request: pb.GetVersionRequest, _context: Context) -> pb.GetVersionResponse:  # noqa: N802
+        _, tenant = _caller()
+        check_name(request.model, field="model")
+        selector = request.WhichOneof("selector")
+        if selector is None:
+            raise InvalidArgumentError("set number or alias: which version is wanted?")
+        number = request.number
+        if selector == "alias":
+            number = (await self._newest(tenant, request.model, request.alias)).record.stable_version
+        version = await self._version(tenant, request.model, number)
+        return pb.GetVersionResponse(version=convert.version_to_pb(version))
+
+    async def ListVersions(self, request: pb.ListVersionsRequest, _context: Context) -> pb.ListVersionsResponse:  # noqa: N802
+        _, tenant = _caller()
+        check_name(request.model, field="model")
+        size = _page_size(request.page_size)
+        before = _number_token(request.page_token)
+        versions = [
+            version
+            for version in self._catalog.versions(tenant, request.model)
+            if before is None or version.manifest.number < before
+        ]
+        page = versions[:size]
+        token = str(page[-1].manifest.number) if len(versions) > size else ""
+        return pb.ListVersionsResponse(
+            versions=[convert.version_to_pb(version) for version in page], next_page_token=token
+        )
+
+    async def ListModels(self, request: pb.ListModelsRequest, _context: Context) -> pb.ListModelsResponse:  # noqa: N802
+        _, tenant = _caller()
+        size = _page_size(request.page_size)
+        if request.page_token:
+            check_name(request.page_token, field="page_token")
+        models = [item for item in self._catalog.models(tenant).items() if item[0] > request.page_token]
+        page = models[:size]
+        return pb.ListModelsResponse(
+            models=[convert.summary_to_pb(model, entry) for model, entry in page],
+            next_page_token=page[-1][0] if len(models) > size else "",
+        )
+
+    async def DownloadFile(  # noqa: N802 - the name of the RPC
+        self, request: pb.DownloadFileRequest, _context: Context
+    ) -> AsyncIterator[pb.DownloadFileResponse]:
+        _, tenant = _caller()
+        check_name(request.model, field="model")
+        version = await self._version(tenant, request.model, request.number)
+        async for data in self._downloads.stream(version.manifest, request.path, offset_bytes=request.offset_bytes):
+            yield pb.DownloadFileResponse(data=data)
+
+    async def SetAlias(self, request: pb.SetAliasRequest, _context: Context) -> pb.SetAliasResponse:  # noqa: N802
+        caller, tenant = _caller()
+        move = Move(
+            tenant=tenant,
+            model=request.model,
+            alias=request.alias,
+            version=request.version,
+            reason=request.reason,
+            expected_sequence=request.expected_sequence if request.HasField("expected_sequence") else None,
+            request_id=request.request_id or secrets.token_hex(16),
+            moved_by=_who(caller),
+        )
+        event = await self._promotion.move(check_move(move))
+        return pb.SetAliasResponse(event=convert.event_to_pb(event))
+
+    async def GetAlias(self, request: pb.GetAliasRequest, _context: Context) -> pb.GetAliasResponse:  # noqa: N802
+        _, tenant = _caller()
+        time = convert.time_from_pb(request.at_time, field="at_time") if request.HasField("at_time") else None
+        chain = await self._chain(tenant, request.model, request.alias)
+        event = at_time(chain, time, what=f"{request.model}@{request.alias}")
+        return pb.GetAliasResponse(event=convert.event_to_pb(event))
+
+    async def ListAliasEvents(  # noqa: N802 - the name of the RPC
+        self, request: pb.ListAliasEventsRequest, _context: Context
+    ) -> pb.ListAliasEventsResponse:
+        _, tenant = _caller()
+        size = _page_size(request.page_size)
+        after = _number_token(request.page_token) or 0
+        chain = await self._chain(tenant, request.model, request.alias)
+        if not chain:
+            raise AliasNotFoundError(f"{request.model}@{request.alias} does not exist")
+        page = chain[after : after + size]
+        token = str(page[-1].record.sequence) if page and len(chain) > after + size else ""
+        return pb.ListAliasEventsResponse(events=[convert.event_to_pb(event) for event in page], next_page_token=token)
+
+    async def WatchAliases(  # noqa: N802 - the name of the RPC
+        self, request: pb.WatchAliasesRequest, _context: Context
+    ) -> AsyncIterator[pb.WatchAliasesResponse]:
+        caller = current_caller()
+        is_for_all = request.all_tenants and caller.identity in PLATFORM
+        tenant = "" if is_for_all else check_name(caller.tenant, field="tenant")
+
+        def wants(event: StoredEvent) -> bool:
+            return is_for_all or event.record.tenant == tenant
+
+        heartbeat = Duration()
+        heartbeat.FromNanoseconds(int(self._settings.heartbeat_s * 1e9))
+        with self._watch.follow(wants) as follower:
+            # No await between following and this list: an event is in one of the two, never in neither.
+            snapshot = [event for event in self._catalog.newest_events() if wants(event)]
+            for event in snapshot:
+                yield pb.WatchAliasesResponse(event=convert.event_to_pb(event), heartbeat_period=heartbeat)
+            yield pb.WatchAliasesResponse(is_snapshot_complete=True, heartbeat_period=heartbeat)
+            while True:
+                new = await follower.next_event(self._settings.heartbeat_s)
+                yield pb.WatchAliasesResponse(
+                    event=convert.event_to_pb(new) if new else None,
+                    is_snapshot_complete=True,
+                    heartbeat_period=heartbeat,
+                )
+
+    async def _version(self, tenant: str, model: str, number: int) -> StoredVersion:
+        if number < 1:
+            raise InvalidArgumentError("number must be at least 1")
+        return await self._catalog.checked_version(tenant, model, number)
+
+    async def _chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
+        check_name(model, field="model")
+        check_name(alias, field="alias")
+        return await self._catalog.checked_chain(tenant, model, alias)
+
+    async def _newest(self, tenant: str, model: str, alias: str) -> StoredEvent:
+        return at_time(await self._chain(tenant, model, alias), None, what=f"{model}@{alias}")
+
+
+async def scan_forever(catalog: Catalog, period_s: float) -> None:
+    """Compare the catalogue with the store every period, until cancelled. A store that is away is waited for."""
+    while True:
+        await asyncio.sleep(period_s)
+        try:
+            await catalog.scan()
+        except UnavailableError:
+            logger.warning("scan: the store does not answer; the lists stay as they are", exc_info=True)
+
+
+def _caller() -> tuple[Caller, str]:
+    caller = current_caller()
+    if not caller.tenant:
+        raise PermissionDeniedError("the call names no tenant: a platform service must say for whom it calls")
+    return caller, check_name(caller.tenant, field="tenant")
+
+
+def _who(caller: Caller) -> str:
+    """Return identity and subject for the record; the subject is the caller's own text, so only its printable part."""
+    subject = "".join(character for character in caller.subject if character.isprintable())[:256]
+    return f"{caller.identity}:{subject}"
+
+
+def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> PublishRequest:
+    lineage = convert.lineage_from_pb(header.lineage)
+    if caller.job_id and lineage.job_id != caller.job_id:
+        raise PermissionDeniedError(f"lineage.job_id must be {caller.job_id}, the job that the token is for")
+    return PublishRequest(
+        tenant=tenant,
+        model=header.model,
+        publish_id=header.publish_id or secrets.token_hex(16),
+        number=header.number,
+        files=convert.files_from_pb(header.files),
+        lineage=lineage,
+        publisher=_who(caller),
+    )
+
+
+async def _chunks(requests: AsyncIterator[pb.PublishVersionRequest]) -> AsyncIterator[Chunk]:
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidArgumentError("after the header an upload holds chunks only")
+        yield convert.chunk_from_pb(request.chunk)
+
+
+def _page_size(asked: int) -> int:
+    if not 0 <= asked <= MAX_PAGE_SIZE:
+        raise InvalidArgumentError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}")
+    return asked or DEFAULT_PAGE_SIZE
+
+
+def _number_token(token: str) -> int | None:
+    if not token:
+        return None
+    if not (token.isascii() and token.isdecimal() and len(token) <= 16):
+        raise InvalidArgumentError("page_token is not one that this list returned")
+    return int(token)

@@ -1,0 +1,56 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the registry can be told, read by __main__ from DRAGOMAN_REGISTRY_*."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.server import ServerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistrySettings:
+    """Every setting of the service; the README's table says the same."""
+
+    server: ServerSettings
+    store_url: str
+    """Where versions and aliases are kept: file:///absolute/folder. Back up this folder and the signing key."""
+    signing_key_file: Path
+    """PKCS#8 PEM, ECDSA P-256. Whoever holds it can sign versions: this service alone should read it."""
+    verifying_keys_file: Path | None = None
+    """PEM public keys whose signatures on stored records count, one after another; must include the signing key's.
+    Unset trusts the signing key only, so set it while a key is being rotated."""
+    events_url: str | None = None
+    """The event log, sqlite:///absolute/events.db. Unset tells no log; WatchAliases works without one."""
+    scan_period_s: float = 30.0
+    """How often the lists are compared with the store. Shorter sees other registries' writes sooner, reads more."""
+    heartbeat_s: float = 10.0
+    """How often a quiet WatchAliases stream says that it lives. Followers take longer silence for a broken stream."""
+    max_file_bytes: int = 16 << 30
+    """Largest file of a version, in bytes."""
+    max_version_bytes: int = 64 << 30
+    """Largest version, all files together, in bytes."""
+    max_concurrent_uploads: int = 8
+    """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder."""
+    trial_aliases: tuple[str, ...] = ("canary",)
+    """Aliases that take any version that was evaluated at all, better or not."""
+    ungated_aliases: tuple[str, ...] = ()
+    """Aliases without any gate. For experiments; never what users are answered by."""
+
+
+def store_root(url: str) -> Path:
+    """Return the folder that a store URL names.
+
+    Raises:
+        InvalidArgumentError: another scheme than file, or not an absolute path.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        raise InvalidArgumentError(
+            f"store_url has the scheme {parts.scheme!r}; this build keeps objects in file:///absolute/folder"
+        )
+    if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
+        raise InvalidArgumentError("store_url must be file:///absolute/folder: three slashes, a path, nothing after it")
+    return Path("/" + unquote(parts.path).lstrip("/"))
