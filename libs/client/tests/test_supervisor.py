@@ -120,7 +120,7 @@ async def test_stop_lets_services_end_in_reverse_order_and_leaves_no_process(
 ) -> None:
     run = start(spec("a"), spec("b"))
     await run.until(lambda: run.state.phase == "ready")
-    assert len(processes_of_run(run.state.run_id)) == 2
+    assert len(processes_of_run(run.state.run_id, home.jobs)) == 2
     stopped: list[str] = []
     run.supervisor._on_change = lambda state: stopped.extend(
         service.name for service in state.services if service.state == "stopped" and service.name not in stopped
@@ -128,7 +128,7 @@ async def test_stop_lets_services_end_in_reverse_order_and_leaves_no_process(
     state = await run.stop()
     assert stopped == ["b", "a"]
     assert state.phase == "stopped"
-    assert processes_of_run(run.state.run_id) == ()
+    assert processes_of_run(run.state.run_id, home.jobs) == ()
     assert "told to end" in home.log_file("a").read_text()
     assert not home.ready_file("a").exists()
 
@@ -154,7 +154,7 @@ async def test_first_start_that_fails_ends_the_platform_and_names_service_and_lo
     assert state.failed_service == "bad"
     assert "bad ended with 2" in state.failure
     assert "no such setting: X" in state.failure
-    assert processes_of_run(state.run_id) == ()
+    assert processes_of_run(state.run_id, home.jobs) == ()
     written = read_state(home)
     assert written is not None
     assert written.failure == state.failure
@@ -172,7 +172,7 @@ async def test_service_that_never_gets_ready_fails_within_the_start_timeout(home
     )
     await supervisor.run()
     assert "mute was not ready after 0.05 s" in state.failure
-    assert processes_of_run(state.run_id) == ()
+    assert processes_of_run(state.run_id, home.jobs) == ()
 
 
 async def test_service_that_is_not_serving_is_not_ready(home: Home) -> None:
@@ -249,9 +249,19 @@ def test_down_after_the_supervisor_was_killed_leaves_no_process_and_no_run_file(
     assert not is_supervised(home)
     assert killed_platform.service("stubborn").process.is_alive()
     assert platform.Platform(home, os.environ).stop() is True
-    assert processes_of_run(killed_platform.run_id) == ()
+    assert processes_of_run(killed_platform.run_id, home.jobs) == ()
     assert list(home.run.iterdir()) == []
     assert platform.Platform(home, os.environ).stop() is False
+
+
+def test_down_ends_a_training_job_that_its_launcher_left(home: Home) -> None:
+    from dragoman_client.local.platform import Platform
+
+    state_of_this_process().write(home.state_file)
+    environ = {"DRAGOMAN_TRAINER_OUTPUT_DIR": f"{home.jobs}/j-1/output"}
+    with subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], env=environ) as job:
+        assert Platform(home, os.environ).stop() is True
+        assert job.wait(timeout=10) == -signal.SIGTERM
 
 
 def test_pid_that_was_handed_out_again_is_left_alone(home: Home) -> None:

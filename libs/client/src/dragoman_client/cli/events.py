@@ -67,9 +67,7 @@ def tail(
             if as_json:
                 print_json(document)
             else:
-                say(
-                    f"{document['time']} {document['topic']} {document['offset']} {document['subject']} {document['data']}"
-                )
+                say(" ".join(str(document[name]) for name in ("time", "topic", "offset", "subject", "data")))
     finally:
         log.close()
 

@@ -19,8 +19,8 @@ def print_json(document: Any) -> None:
 
 
 def say(text: str = "") -> None:
-    """A line for people. Not markup: a model's name in square brackets stays what it is."""
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+    """A line for people and for pipes: no markup, no wrapping, tabs stay tabs."""
+    sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:

@@ -60,7 +60,9 @@ class Session:
 
     @property
     def user(self) -> str:
-        return self.environ.get("USER") or "local-user"
+        """The name that the laptop's tokens carry; a token's subject is printable ASCII."""
+        name = self.environ.get("USER", "")
+        return name if name.isascii() and name.isprintable() and name and " " not in name else "local-user"
 
     @contextmanager
     def client(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Iterator[Client]:

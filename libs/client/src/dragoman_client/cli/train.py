@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -98,7 +98,7 @@ class _Bar:
         )
         self._task = self._progress.add_task("pending", total=None, metrics="", left="")
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

@@ -140,10 +140,10 @@ class Platform:
         if state is None:
             return False
         recorded = tuple(service.process for service in state.services if service.process.is_alive())
-        left = tuple({*recorded, *processes_of_run(state.run_id)})
+        left = tuple({*recorded, *processes_of_run(state.run_id, self.home.jobs)})
         # Services end first: what they started (training, model processes) is theirs to end in order.
         end(recorded, SERVICE_GRACE_S)
-        end(processes_of_run(state.run_id), SERVICE_GRACE_S)
+        end(processes_of_run(state.run_id, self.home.jobs), SERVICE_GRACE_S)
         return bool(left)
 
     def _remove_run_files(self) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUN_ID_VARIABLE = "DRAGOMAN_RUN_ID"
+_JOB_VARIABLE = "DRAGOMAN_TRAINER_OUTPUT_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,23 @@ class ProcessIdentity:
                 os.kill(self.pid, number)
 
 
-def processes_of_run(run_id: str) -> tuple[ProcessIdentity, ...]:
-    """Every process of ours, other than this one, that was started with the run's id in its environment."""
+def processes_of_run(run_id: str, jobs: Path) -> tuple[ProcessIdentity, ...]:
+    """Every process of a run but this one: it has the run's id in its environment, or is a job.
+
+    Args:
+        run_id: the run's random id.
+        jobs: the folder that the home's training jobs write to. Jobs inherit little of their launcher's environment, but
+            they are told where to write.
+    """
     mark = f"{RUN_ID_VARIABLE}={run_id}".encode()
+    job_mark = f"{_JOB_VARIABLE}={jobs}/".encode()
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
         with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            entries = (folder / "environ").read_bytes().split(b"\0")
+            if mark in entries or any(entry.startswith(job_mark) for entry in entries):
                 identity = ProcessIdentity.of(int(folder.name))
                 found += [identity] if identity else []
     return tuple(found)

@@ -32,21 +32,21 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
     def tokenizer(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "SIGNER_KEY_FILE": str(keys.signing_public_key_file(home)),
+            "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
         }
 
     def launcher(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "EVENTS": events,
-            "JOBS": f"process://{home.jobs}",
-            "DATA_FOLDER": str(data_cache(environ) / "data"),
+            "EVENTS_URL": events,
+            "JOBS_DIR": str(home.jobs),
+            "DATA_DIR": str(data_cache(environ) / "data"),
         }
 
     def worker(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "SIGNER_KEY_FILE": str(keys.signing_public_key_file(home)),
+            "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "CACHE_FOLDER": str(home.cache),
         }
 
@@ -57,6 +57,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
             "TOKENIZER_TARGET": _target(ports, "tokenizer"),
+            "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "WORKER_TARGETS": _target(ports, "worker"),
             "EVENTS": events,
             "HTTP_LISTEN": f"127.0.0.1:{fixed.http}",

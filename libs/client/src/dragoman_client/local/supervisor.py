@@ -99,7 +99,7 @@ class Supervisor:
         for child in reversed(self._children.values()):
             await child.stop()
         # What a killed service left behind: its own children carry the run's id.
-        await asyncio.to_thread(end, processes_of_run(self._state.run_id), self._timing.stop_grace_s)
+        await asyncio.to_thread(end, processes_of_run(self._state.run_id, self._home.jobs), self._timing.stop_grace_s)
         self._state.phase = "failed" if self._state.failed_service else "stopped"
         self._write()
 

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The SDK against a gateway in this process."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dragoman_client import AsyncClient, Client, FeedbackItem
+from dragoman_client.connection import Endpoint
+from dragoman_client.local import keys
+from dragoman_client.local.ports import FixedPorts, free_port
+from dragoman_client.local.user_tokens import UserTokenIssuer
+from dragoman_common.clock import SystemClock
+from dragoman_common.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+
+def token(platform: Any) -> str:
+    return UserTokenIssuer.load(keys.user_key_file(platform.home)).token(clock=SystemClock(), subject="ada")
+
+
+async def test_async_client_answers_rows_in_order(platform: Any) -> None:
+    async with AsyncClient(platform.state.grpc_target, token(platform)) as client:
+        result = await client.classify("r8", ["record profit", "a merger"], 7, client_id="mine")
+    assert [row.label for row in result.rows] == ["earn", "acq"]
+    assert (result.version, result.client_id, result.labels) == (7, "mine", ("acq", "earn"))
+    assert result.rows[0].scores == (0.25, 0.75)
+
+
+async def test_client_answers_the_same_from_plain_code(platform: Any) -> None:
+    def calls() -> tuple[str, int, list[str]]:
+        with Client(platform.state.grpc_target, token(platform)) as client:
+            label = client.classify("r8", ["record profit"]).rows[0].label
+            accepted = client.feedback([FeedbackItem(request_id="r-77", row=0, true_label="earn")])
+            return label, accepted, [served.model for served in client.models()]
+
+    assert await asyncio.to_thread(calls) == ("earn", 1, ["r8"])
+
+
+async def test_failed_call_raises_what_it_meant(platform: Any) -> None:
+    async with AsyncClient(platform.state.grpc_target, token(platform)) as client:
+        with pytest.raises(NotFoundError, match="no model 'nope'"):
+            await client.classify("nope", ["text"])
+        with pytest.raises(InvalidArgumentError, match=r"texts\[0\] is empty"):
+            await client.classify("r8", [""])
+    async with AsyncClient(platform.state.grpc_target, "x.y.z") as client:
+        with pytest.raises(UnauthenticatedError):
+            await client.models()
+
+
+def test_call_to_nobody_ends_with_unavailable() -> None:
+    with Client(f"127.0.0.1:{free_port()}", "t") as client, pytest.raises(UnavailableError):
+        client.models()
+
+
+def test_call_without_a_deadline_cannot_be_made() -> None:
+    for timeout_s in (0.0, -1.0, float("nan")):
+        with pytest.raises(InvalidArgumentError, match="every call needs a deadline"):
+            Client("127.0.0.1:1", "t", timeout_s=timeout_s)
+
+
+def test_token_goes_in_the_clear_to_this_machine_only(tmp_path: Path) -> None:
+    assert Endpoint("127.0.0.1:9000", "t").credentials() is None
+    assert Endpoint("localhost:9000", "t").credentials() is None
+    assert Endpoint("dragoman.example:443", "t").credentials() is not None
+    assert Endpoint("127.0.0.1.example:9000", "t").credentials() is not None
+
+
+def test_token_is_in_no_repr() -> None:
+    assert "secret-token" not in repr(Endpoint("127.0.0.1:9000", "secret-token"))
+
+
+def test_port_in_use_is_named_with_the_option_that_changes_it() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(FailedPreconditionError, match=f"port {port} .* --http-port or DRAGOMAN_HTTP_PORT"):
+            FixedPorts(grpc=free_port(), http=port).check_free()
