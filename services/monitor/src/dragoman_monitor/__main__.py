@@ -3,12 +3,14 @@
 """Starts the monitor: the only file that names concrete adapters and reads the environment."""
 
 import asyncio
+import logging
 import os
 import threading
 
 from dragoman.monitor.v1 import monitor_pb2_grpc as pb_grpc
 from dragoman_common import logs, telemetry
 from dragoman_common.clock import SystemClock
+from dragoman_common.errors import DragomanError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import ServiceTokenAuthenticator, TrustStore
 from dragoman_common.settings import load
@@ -22,6 +24,8 @@ from dragoman_monitor.settings import PREFIX, Settings
 from dragoman_monitor.sqlite import SqliteMonitorStore
 
 NAME = "monitor"
+
+logger = logging.getLogger(__name__)
 
 
 async def run(settings: Settings) -> None:
@@ -68,7 +72,12 @@ def main() -> None:
     settings = load(Settings, os.environ, prefix=PREFIX)
     logs.configure(NAME, settings.server.log_level)
     telemetry.configure(NAME, settings.server.otlp_endpoint)
-    asyncio.run(run(settings))
+    try:
+        asyncio.run(run(settings))
+    except DragomanError as error:
+        # The text is for whoever started the process: which file or setting, and what to do.
+        logger.critical("stopped: %s", error.message)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

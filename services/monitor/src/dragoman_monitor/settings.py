@@ -35,6 +35,8 @@ class Settings:
     """Most windows in one report: a reply must fit into a message."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.latency_relative_error < 1:
+            raise ValueError("latency_relative_error must lie between 0 and 1")
         self.rules()
         self.state_path()
         for name in ("max_batch_records", "poll_timeout_ms", "max_report_windows"):
