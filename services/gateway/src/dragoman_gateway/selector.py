@@ -29,7 +29,7 @@ def parse_selector(name: str, version: int | None = None, *, field: str = "model
         InvalidArgumentError: the name has another form, or the number is not positive.
     """
     model, at, alias = name.partition("@")
-    if not _NAME.fullmatch(model) or (at and not _NAME.fullmatch(alias)):
+    if not _is_name(model) or (at and not _is_name(alias)):
         raise InvalidArgumentError(
             f"{field} must be a name or name@alias: 1 to 63 of a-z, 0-9, dot, dash and underscore, "
             "beginning and ending with a letter or digit"
@@ -37,6 +37,10 @@ def parse_selector(name: str, version: int | None = None, *, field: str = "model
     if version is not None and version < 1:
         raise InvalidArgumentError(f"version is {version}; version numbers count from 1, and none asks by alias")
     return Selector(model=model, alias=alias or DEFAULT_ALIAS, version=version)
+
+
+def _is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def parse_version(text: str, *, field: str = "model_version") -> int | None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 from dragoman_gateway.version import VersionKey
 
+_STATES = ("READY", "LOADING", "DRAINING", "FAILED")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerReport:
@@ -64,9 +66,9 @@ class WorkerTable:
         return any(True for _ in self._holders(key))
 
     def states(self, key: VersionKey) -> list[str]:
-        """The states in which workers hold the version, READY first where there is one."""
+        """The states in which workers hold the version, the nearest to an answer first."""
         found = {worker.report.states[key] for worker in self._workers.values() if key in worker.report.states}
-        return sorted(found, key=lambda state: (state != "READY", state))
+        return [state for state in _STATES if state in found]
 
     def versions(self, tenant: str) -> list[VersionKey]:
         """Every version of the tenant that any worker holds, by model and number."""

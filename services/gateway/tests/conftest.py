@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One tenant, one model with three labels, and the pipeline over fakes; each test takes what it needs."""
+
+import importlib.util
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dragoman_common.testing import FakeClock
+from dragoman_gateway.aliases import AliasTable, AliasTarget
+from dragoman_gateway.dispatch import Dispatcher
+from dragoman_gateway.limits import Limits
+from dragoman_gateway.memory import MemoryCatalogue, MemoryJournal, MemoryScorer, MemoryTokenizer
+from dragoman_gateway.models import ModelDirectory
+from dragoman_gateway.pipeline import Call, Pipeline
+from dragoman_gateway.policy import Principal
+from dragoman_gateway.route import Router
+from dragoman_gateway.selector import parse_selector
+from dragoman_gateway.version import ServedVersion, VersionKey
+from dragoman_gateway.workers import WorkerReport, WorkerTable
+
+LABELS = ("acq", "earn", "grain")
+
+
+def key(number=1, *, tenant="local", model="r8", digest=None):
+    return VersionKey(tenant=tenant, model=model, number=number, root_sha256=digest or f"{number:x}" * 64)
+
+
+def served(version_key):
+    return ServedVersion(
+        key=version_key,
+        task="text-classification",
+        architecture="linear",
+        labels=LABELS,
+        max_text_bytes=1_000,
+        max_tokens=128,
+    )
+
+
+def target(version_key, *, alias="prod", sequence=1, payload=None, previous=""):
+    return AliasTarget(
+        alias=alias,
+        sequence=sequence,
+        stable=version_key,
+        payload_sha256=payload or f"payload-{sequence}",
+        previous_sha256=previous,
+    )
+
+
+class FakeBudget:
+    """A deadline that the test spends."""
+
+    def __init__(self):
+        self.left_s = 30.0
+        self.stages = []
+
+    def remaining_s(self):
+        return self.left_s
+
+    def check(self, stage):
+        from dragoman_common.errors import DeadlineExceededError
+
+        self.stages.append(stage)
+        if self.left_s <= 0:
+            raise DeadlineExceededError(f"before {stage}")
+
+
+@dataclass
+class World:
+    """The gateway's domain with every port in memory."""
+
+    limits: Limits = field(default_factory=Limits)
+    clock: FakeClock = field(default_factory=FakeClock)
+    budget: FakeBudget = field(default_factory=FakeBudget)
+    catalogue: MemoryCatalogue = field(default_factory=MemoryCatalogue)
+    tokenizer: MemoryTokenizer = field(default_factory=MemoryTokenizer)
+    scorer: MemoryScorer = field(default_factory=lambda: MemoryScorer(len(LABELS)))
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    aliases: AliasTable = field(default_factory=AliasTable)
+    workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
+
+    def __post_init__(self):
+        self.router = Router(self.aliases, self.workers, self.catalogue, max_hold_s=10.0)
+        self.models = ModelDirectory(self.router, self.catalogue)
+        self.pipeline = Pipeline(
+            router=self.router,
+            tokenizer=self.tokenizer,
+            dispatcher=Dispatcher(self.router, self.workers, self.scorer, self.budget),
+            journal=self.journal,
+            limits=self.limits,
+            budget=self.budget,
+            clock=self.clock,
+            code_name=lambda error: type(error).__name__,
+            max_concurrent_calls=4,
+        )
+
+    def publish(self, version_key, *, alias="prod", sequence=1, ready_at=("worker-a",)):
+        self.catalogue.add(served(version_key))
+        self.router.apply(target(version_key, alias=alias, sequence=sequence, previous=f"payload-{sequence - 1}"))
+        for address in ready_at:
+            self.report(address, {version_key: "READY"})
+
+    def report(self, address, states, **load):
+        self.workers.update(address, WorkerReport(states=states, **load))
+
+    def call(self, *texts, model="r8", version=None, principal=None):
+        return Call(
+            principal=principal or Principal(tenant="local", subject="ann"),
+            selector=parse_selector(model, version),
+            texts=texts,
+            field="texts",
+        )
+
+
+@pytest.fixture
+def world():
+    made = World()
+    made.publish(key())
+    made.router.is_complete = True
+    return made
+
+
+@pytest.fixture
+def make():
+    """The builders of this file, for tests that need more than one of a kind."""
+
+    class Make:
+        key = staticmethod(key)
+        served = staticmethod(served)
+        target = staticmethod(target)
+        world = World
+        labels = LABELS
+
+    return Make
+
+
+@pytest.fixture(scope="session")
+def fake_platform():
+    """The module beside this one: servers that stand in for registry, tokenizer and worker."""
+    spec = importlib.util.spec_from_file_location("gateway_fake_platform", Path(__file__).with_name("fake_platform.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,238 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""One prediction: what is answered, what is recorded, and in which order."""
+
+import asyncio
+
+import pytest
+
+from dragoman_common.errors import (
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+    OverloadedError,
+    PermissionDeniedError,
+    UnavailableError,
+)
+from dragoman_gateway.outcome import ContractBrokenError
+from dragoman_gateway.policy import Principal
+from dragoman_gateway.version import ModelNotFoundError
+
+
+async def test_each_row_is_one_answer_and_one_event(world):
+    answer = await world.pipeline.classify(world.call("grain exports rose", "oil"))
+    assert [row.num_tokens for row in answer.rows] == [3, 1]
+    assert [record.row for record in world.journal.records] == [0, 1]
+    first = world.journal.records[0]
+    assert (first.code, first.tenant, first.subject, first.version, first.arm) == ("OK", "local", "ann", 1, "stable")
+    assert first.label == answer.rows[0].label
+    assert first.request_id == answer.request_id
+    assert first.text_bytes == len("grain exports rose")
+
+
+async def test_the_event_is_recorded_before_the_answer(world):
+    released = asyncio.Event()
+    record = world.journal.record
+
+    async def slow(records):
+        await released.wait()
+        await record(records)
+
+    world.journal.record = slow
+    call = asyncio.ensure_future(world.pipeline.classify(world.call("oil")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not call.done()
+    released.set()
+    await call
+    assert len(world.journal.records) == 1
+
+
+async def test_no_event_no_answer(world):
+    world.journal.is_away = True
+    with pytest.raises(UnavailableError):
+        await world.pipeline.classify(world.call("oil"))
+
+
+async def test_a_deadline_spent_in_the_tokenizer_ends_the_call_before_dispatch(world):
+    encode = world.tokenizer.encode
+
+    async def slow(*arguments):
+        encoded = await encode(*arguments)
+        world.budget.left_s = 0.0
+        return encoded
+
+    world.tokenizer.encode = slow
+    with pytest.raises(DeadlineExceededError, match="dispatch"):
+        await world.pipeline.classify(world.call("oil"))
+    assert world.scorer.calls == []
+    assert [record.code for record in world.journal.records] == ["DeadlineExceededError"]
+
+
+@pytest.mark.looptime
+async def test_no_call_outlives_its_deadline(world):
+    world.budget.left_s = 2.0
+
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    world.scorer.score = never
+    with pytest.raises(DeadlineExceededError):
+        await world.pipeline.classify(world.call("oil"))
+    assert asyncio.get_running_loop().time() == 2.0
+
+
+async def test_a_cancelled_caller_disturbs_nobody(world):
+    started, released = asyncio.Event(), asyncio.Event()
+    score = world.scorer.score
+
+    async def held(*arguments):
+        started.set()
+        await released.wait()
+        return await score(*arguments)
+
+    world.scorer.score = held
+    leaving = asyncio.ensure_future(world.pipeline.classify(world.call("oil")))
+    staying = asyncio.ensure_future(world.pipeline.classify(world.call("grain")))
+    await started.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    released.set()
+    assert (await staying).rows[0].num_tokens == 1
+    assert sorted(record.code for record in world.journal.records) == ["CANCELLED", "OK"]
+
+
+async def test_a_refused_row_fails_the_call_and_leaves_an_event_per_row(world):
+    with pytest.raises(InvalidArgumentError, match=r"texts\[1\] is empty"):
+        await world.pipeline.classify(world.call("oil", ""))
+    assert [(record.row, record.code, record.label) for record in world.journal.records] == [
+        (0, "InvalidArgumentError", ""),
+        (1, "InvalidArgumentError", ""),
+    ]
+
+
+async def test_no_event_before_a_version_is_chosen(world):
+    for call in (world.call("oil", model="r9"), world.call("oil", model="r8@canary"), world.call(*["oil"] * 257)):
+        with pytest.raises((ModelNotFoundError, InvalidArgumentError)):
+            await world.pipeline.classify(call)
+    assert world.journal.records == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ((), "texts: no rows"),
+        (("oil", " \n"), r"texts\[1\] holds only white space"),
+        (("x" * 1_001,), r"texts\[0\] has 1001 bytes, over max_text_bytes = 1000"),
+        (("é" * 501,), r"texts\[0\] has 1002 bytes"),
+        (("oil",) * 257, "texts: 257 rows, at most 256"),
+    ],
+)
+async def test_refusals_name_the_row_and_the_limit(world, texts, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        await world.pipeline.classify(world.call(*texts))
+    assert world.tokenizer.num_calls == 0
+
+
+async def test_a_token_asks_only_the_models_it_names(world):
+    allowed = Principal(tenant="local", subject="ann", models=frozenset({"r8"}))
+    assert (
+        await world.pipeline.classify(world.call("oil", model="r8@prod", principal=allowed))
+    ).version.key.model == "r8"
+    other = Principal(tenant="local", subject="ann", models=frozenset({"bbc"}))
+    with pytest.raises(PermissionDeniedError, match="r8"):
+        await world.pipeline.classify(world.call("oil", principal=other))
+
+
+async def test_an_unknown_model_reads_the_same_whether_or_not_another_tenant_has_it(world, make):
+    world.publish(make.key(3, tenant="acme", model="secret"), ready_at=("worker-a",))
+    messages = []
+    for model in ("secret", "absent"):
+        with pytest.raises(ModelNotFoundError) as caught:
+            await world.pipeline.classify(world.call("oil", model=model))
+        messages.append(caught.value.message.replace(model, "MODEL"))
+    assert messages[0] == messages[1]
+
+
+async def test_a_worker_away_is_tried_once_more_on_another(world, make):
+    world.report("worker-b", {make.key(): "READY"}, num_waiting=5)
+    world.scorer.failures = {"worker-a": [UnavailableError("gone")]}
+    answer = await world.pipeline.classify(world.call("oil"))
+    assert world.scorer.calls == ["worker-a", "worker-b"]
+    assert len(answer.rows) == 1
+    assert [record.code for record in world.journal.records] == ["OK"]
+
+
+async def test_a_second_failure_is_the_callers(world):
+    world.scorer.failures = {"worker-a": [UnavailableError("gone"), UnavailableError("gone")]}
+    with pytest.raises(UnavailableError):
+        await world.pipeline.classify(world.call("oil"))
+    assert world.scorer.calls == ["worker-a", "worker-a"]
+
+
+@pytest.mark.looptime
+async def test_a_call_waits_for_a_version_that_is_starting_again(world, make):
+    world.report("worker-a", {make.key(): "LOADING"})
+    call = asyncio.ensure_future(world.pipeline.classify(world.call("oil")))
+    await asyncio.sleep(3)
+    assert not call.done()
+    world.report("worker-a", {make.key(): "READY"})
+    await call
+    assert asyncio.get_running_loop().time() == 3.0
+
+
+@pytest.mark.looptime
+async def test_the_wait_for_a_worker_is_bounded(world):
+    world.workers.drop("worker-a")
+    with pytest.raises(UnavailableError, match="10 s"):
+        await world.pipeline.classify(world.call("oil"))
+    assert asyncio.get_running_loop().time() == 10.0
+
+
+async def test_a_version_that_nothing_points_at_is_refused_at_once(world, make):
+    world.catalogue.add(make.served(make.key(2)))
+    with pytest.raises(FailedPreconditionError, match="version 2"):
+        await world.pipeline.classify(world.call("oil", version=2))
+
+
+async def test_more_calls_than_the_limit_are_refused_with_a_delay(world):
+    started, released = asyncio.Queue(), asyncio.Event()
+
+    async def held(*_):
+        started.put_nowait(1)
+        await released.wait()
+        raise UnavailableError("enough")
+
+    world.tokenizer.encode = held
+    calls = [asyncio.ensure_future(world.pipeline.classify(world.call("oil"))) for _ in range(4)]
+    for _ in calls:
+        await started.get()
+    with pytest.raises(OverloadedError) as caught:
+        await world.pipeline.classify(world.call("oil"))
+    assert caught.value.retry_after_s == 1.0
+    released.set()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("damage", ["nan", "shape", "sum"])
+async def test_scores_that_are_no_probabilities_never_reach_a_caller(world, damage):
+    score = world.scorer.score
+
+    async def broken(*arguments):
+        scores_NC = await score(*arguments)
+        if damage == "shape":
+            return scores_NC[:, :-1]
+        scores_NC[0, 0] = float("nan") if damage == "nan" else 3.0
+        return scores_NC
+
+    world.scorer.score = broken
+    with pytest.raises(ContractBrokenError):
+        await world.pipeline.classify(world.call("oil"))
+
+
+async def test_text_is_in_no_record(world):
+    with pytest.raises(InvalidArgumentError) as caught:
+        await world.pipeline.classify(world.call("canary-4711", " "))
+    await world.pipeline.classify(world.call("canary-4711"))
+    assert "canary-4711" not in repr(world.journal.records) + caught.value.message
