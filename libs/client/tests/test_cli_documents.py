@@ -60,7 +60,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 def write_event(home: Any) -> None:
-    log = open_log(f"sqlite://{home.events}")
+    log = open_log(home.events_url)
     event = event_of(
         events_pb2.Prediction(tenant="local", request_id="r-77", model="r8", version=2, code="OK", label="earn"),
         source="dragoman/gateway",

@@ -60,7 +60,7 @@ def tail(
         raise NotFoundError(f"no such topic: {', '.join(unknown)}; there are {', '.join(TOPICS)}")
     if not home.events.exists():
         raise NotFoundError(f"there is no event log in {home.root} yet; start the platform with `dragoman up`")
-    log = open_log(f"sqlite://{home.events}")
+    log = open_log(home.events_url)
     try:
         for record in _records(log, topics, from_start=from_start, follow=follow):
             document = event_document(record)

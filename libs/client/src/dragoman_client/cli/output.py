@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+# A pipe has no width: lines there are as long as they are.
+_PIPE_WIDTH = 400
+
 
 def print_json(document: Any) -> None:
     """One JSON document on one line, written at once, so that a reader of a stream sees it now."""
@@ -30,7 +33,10 @@ def note(text: str) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table for people; None shows as a dash."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        # An id that is cut off cannot be copied into the next command.
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

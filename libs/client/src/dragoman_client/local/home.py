@@ -5,6 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,18 @@ class Home:
     @property
     def events(self) -> Path:
         return self.root / "events.db"
+
+    @property
+    def events_url(self) -> str:
+        return f"sqlite://{quote(str(self.events))}"
+
+    @property
+    def store_url(self) -> str:
+        return f"file://{quote(str(self.store))}"
+
+    @property
+    def monitor_url(self) -> str:
+        return f"sqlite://{quote(str(self.monitor))}"
 
     @property
     def monitor(self) -> Path:

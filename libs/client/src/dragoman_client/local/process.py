@@ -54,8 +54,8 @@ def processes_of_run(run_id: str, jobs: Path) -> tuple[ProcessIdentity, ...]:
 
     Args:
         run_id: the run's random id.
-        jobs: the folder that the home's training jobs write to. Jobs inherit little of their launcher's environment, but
-            they are told where to write.
+        jobs: the folder that the home's training jobs write to: they inherit little of their launcher's environment,
+            but they are told where to write.
     """
     mark = f"{RUN_ID_VARIABLE}={run_id}".encode()
     job_mark = f"{_JOB_VARIABLE}={jobs}/".encode()

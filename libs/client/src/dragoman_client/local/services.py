@@ -20,12 +20,11 @@ _Environment = Callable[[Mapping[str, int]], Mapping[str, str]]
 
 def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str]) -> tuple[ServiceSpec, ...]:
     """The table, for one home."""
-    events = f"sqlite://{home.events}"
 
     def registry(_: Mapping[str, int]) -> Mapping[str, str]:
         return {
-            "STORE": f"file://{home.store}",
-            "EVENTS": events,
+            "STORE_URL": home.store_url,
+            "EVENTS_URL": home.events_url,
             "SIGNING_KEY_FILE": str(keys.signing_key_file(home)),
         }
 
@@ -38,7 +37,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
     def launcher(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "EVENTS_URL": events,
+            "EVENTS_URL": home.events_url,
             "JOBS_DIR": str(home.jobs),
             "DATA_DIR": str(data_cache(environ) / "data"),
         }
@@ -51,7 +50,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
         }
 
     def monitor(_: Mapping[str, int]) -> Mapping[str, str]:
-        return {"EVENTS": events, "STATE": f"sqlite://{home.monitor}"}
+        return {"EVENTS_URL": home.events_url, "STATE_URL": home.monitor_url}
 
     def gateway(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
@@ -59,7 +58,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "TOKENIZER_TARGET": _target(ports, "tokenizer"),
             "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "WORKER_TARGETS": _target(ports, "worker"),
-            "EVENTS": events,
+            "EVENTS": home.events_url,
             "HTTP_LISTEN": f"127.0.0.1:{fixed.http}",
             "USER_JWKS_FILE": str(keys.user_jwks_file(home)),
             "USER_ISSUER": user_tokens.ISSUER,
