@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -116,6 +117,46 @@ def test_a_failed_write_leaves_nothing_and_the_log_goes_on(path, log):
         log.write(TOPIC, [Message(key=b"k"), Message(key=object())])  # type: ignore[arg-type]
     assert log.end_offsets(TOPIC) == {0: 0}
     assert log.append(TOPIC, b"k", [event(1)]) == [0]
+
+
+def write_together(log, appends):
+    """Run appends in threads that all wait for the writer before; returns the statements that were run for them."""
+    statements, results = [], {}
+    log._writer.set_trace_callback(statements.append)
+
+    def append(name, messages):
+        try:
+            results[name] = log.write(TOPIC, messages)
+        except sqlite3.Error as error:
+            results[name] = error
+
+    threads = [threading.Thread(target=append, args=item) for item in appends.items()]
+    with log._write_lock:
+        for thread in threads:
+            thread.start()
+        while len(log._waiting) < len(threads):
+            os.sched_yield()
+    for thread in threads:
+        thread.join()
+    return statements, results
+
+
+def test_threads_that_wait_for_the_disk_share_one_commit(log):
+    appends = {n: [Message(key=b"%d" % n), Message(key=b"%d" % n)] for n in range(8)}
+    statements, results = write_together(log, appends)
+    assert statements.count("COMMIT") == 1
+    assert sorted(offset for offsets in results.values() for offset in offsets) == list(range(16))
+    for n, offsets in results.items():
+        assert [b"%d" % n] * 2 == [log.read(TOPIC, offset, 1)[0].key for offset in offsets]
+
+
+def test_a_write_that_cannot_be_stored_fails_alone(log):
+    _, results = write_together(
+        log, {"good": [Message(key=b"g")], "bad": [Message(key=object())], "fine": [Message(key=b"f")]}
+    )
+    assert isinstance(results.pop("bad"), sqlite3.ProgrammingError)
+    assert sorted(results.values()) == [[0], [1]]
+    assert {record.key for record in log.read(TOPIC, 0, 10)} == {b"g", b"f"}
 
 
 def test_a_writer_that_waits_too_long_is_refused_as_unavailable(path, log):

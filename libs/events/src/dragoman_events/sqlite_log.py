@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The event log in one SQLite file: the laptop's, written and read by several processes at once.
 
-    write(messages) -> one IMMEDIATE transaction: take the topic's next offsets, insert, commit = one disk sync
+    write(messages) -> wait for the writer before -> one IMMEDIATE transaction for all threads that waited:
+                       take the topics' next offsets, insert, commit = one disk sync
     poll -> records from the position on; nothing there: wait until another connection has committed something
 
 Owns the file's tables. One partition per topic. It does not share a group's work between consumers: two consumers of
@@ -12,10 +13,13 @@ one group both see everything, so a user who may run twice fences its own writes
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dragoman_common.errors import DragomanError, UnavailableError
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.ports import Message, Record
 from dragoman_events.sqlite_file import (
@@ -65,6 +69,7 @@ class SqliteEventLog:
         # Two connections, so that a reader never waits for a writer's disk sync.
         self._writer = connect(path, FORMAT, busy_timeout_s=busy_timeout_s)
         self._write_lock = threading.Lock()
+        self._waiting: deque[_Write] = deque()
         self._reader = connect(path, FORMAT, busy_timeout_s=busy_timeout_s)
         self._read_lock = threading.Lock()
 
@@ -74,19 +79,13 @@ class SqliteEventLog:
     def write(self, topic: str, messages: Sequence[Message]) -> list[int]:
         if not messages:
             return []
-        rows = [(message.key, dump_headers(message.headers), message.value) for message in messages]
-        with self._write_lock, translated(FORMAT.name), transaction(self._writer):
-            (end,) = self._writer.execute(
-                """INSERT INTO topics VALUES (:topic, :count)
-                   ON CONFLICT (topic) DO UPDATE SET next_offset = next_offset + :count RETURNING next_offset""",
-                {"topic": topic, "count": len(rows)},
-            ).fetchone()
-            offsets = list(range(end - len(rows), end))
-            self._writer.executemany(
-                "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
-                [(topic, offset, *row) for offset, row in zip(offsets, rows, strict=True)],
-            )
-        return offsets
+        waiting = _Write(topic, [(message.key, dump_headers(message.headers), message.value) for message in messages])
+        self._waiting.append(waiting)
+        with self._write_lock:
+            # Whoever gets the lock commits for all that came while the one before was syncing the disk.
+            if not waiting.is_settled:
+                self._commit_waiting()
+        return waiting.result()
 
     def read(self, topic: str, offset: int, max_records: int, *, partition: int = PARTITION) -> list[Record]:
         if partition != PARTITION:
@@ -110,6 +109,62 @@ class SqliteEventLog:
         with self._write_lock, self._read_lock:
             self._writer.close()
             self._reader.close()
+
+    def _commit_waiting(self) -> None:
+        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        try:
+            self._commit(group)
+        except DragomanError as error:
+            for write in group:
+                # One each: threads that raise one and the same object mix up their tracebacks.
+                write.error = type(error)(error.message)
+        except sqlite3.Error:
+            # A value that SQLite does not take: the write that brought it fails alone.
+            for write in group:
+                try:
+                    self._commit([write])
+                except (sqlite3.Error, DragomanError) as error:
+                    write.error = error
+
+    def _commit(self, group: Sequence["_Write"]) -> None:
+        with translated(FORMAT.name), transaction(self._writer):
+            offsets = [self._insert(write.topic, write.rows) for write in group]
+        for write, of_write in zip(group, offsets, strict=True):
+            write.offsets = of_write
+
+    def _insert(self, topic: str, rows: Sequence[tuple[bytes, str, bytes]]) -> list[int]:
+        (end,) = self._writer.execute(
+            """INSERT INTO topics VALUES (:topic, :count)
+               ON CONFLICT (topic) DO UPDATE SET next_offset = next_offset + :count RETURNING next_offset""",
+            {"topic": topic, "count": len(rows)},
+        ).fetchone()
+        offsets = list(range(end - len(rows), end))
+        self._writer.executemany(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
+            [(topic, offset, *row) for offset, row in zip(offsets, rows, strict=True)],
+        )
+        return offsets
+
+
+@dataclass(slots=True)
+class _Write:
+    """One thread's append on its way to the disk."""
+
+    topic: str
+    rows: Sequence[tuple[bytes, str, bytes]]
+    offsets: list[int] | None = None
+    error: Exception | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.offsets is not None or self.error is not None
+
+    def result(self) -> list[int]:
+        if self.error is not None:
+            raise self.error
+        if self.offsets is None:
+            raise UnavailableError("The event log's writer was interrupted: the events may be in the log or not.")
+        return self.offsets
 
 
 class SqliteConsumer:
