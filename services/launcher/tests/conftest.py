@@ -5,12 +5,22 @@
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dragoman_common.testing import FakeClock
+from dragoman_launcher.announcer import Announcer
+from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.memory import MemoryJobEvents, MemoryJobRunner, MemoryJobStore, MemoryRecipeChecker
+from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.submission import JobSubmission
+from dragoman_launcher.supervisor import JobLimits, JobSupervisor
 
 DEADLINE_S = 30.0
 
@@ -25,13 +35,13 @@ def finish(outcome, **more):
 def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.01)
-if sys.argv[1:] == ["--check"]:
-    text = sys.stdin.read()
-    if "forbidden_key" in text:
-        print(json.dumps({"error": "recipe: unknown key forbidden_key; allowed are data, tokenizer"}))
-        raise SystemExit(2)
-    raise SystemExit(0)
 recipe = open(out["RECIPE_FILE"]).read()
+if "CHECK_ONLY" in out:
+    if "forbidden_key" in recipe:
+        finish("failed", message="recipe: unknown key forbidden_key; allowed are data, tokenizer")
+    else:
+        finish("succeeded")
+    raise SystemExit(0)
 """
 
 
@@ -63,3 +73,83 @@ def trainer(tmp_path: Path) -> Callable[[str], tuple[str, ...]]:
         return (sys.executable, "-S", str(script))
 
     return make
+
+
+@dataclass(kw_only=True)
+class Launcher:
+    """A launcher's domain, wired for a test."""
+
+    store: Any
+    runner: Any
+    checker: Any
+    events: Any
+    clock: Any
+    queue: JobQueue
+    catalogue: JobCatalogue
+    announcer: Announcer
+    supervisor: JobSupervisor
+    submission: JobSubmission
+    limits: JobLimits
+
+    async def submit(self, request_id="r1", *, tenant="acme", recipe="data: {name: r8}\n", **more):
+        given = {"subject": "ana", "model": "r8", "overrides": {}} | more
+        return await self.submission.submit(tenant=tenant, request_id=request_id, recipe=recipe, **given)
+
+    async def ended(self, job):
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.catalogue.ended(job.id)
+
+
+@pytest.fixture
+async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Launcher]]]:
+    """Make launchers; on the same store, each further one is what follows after the one before has gone."""
+    data_dir = tmp_path / "data"
+    (data_dir / "r8").mkdir(parents=True)
+    cleanup = AsyncExitStack()
+
+    async def make(*, store=None, runner=None, clock=None, max_running=1, max_pending=100, max_jobs=1000, **limits):
+        store = store or MemoryJobStore()
+        runner = runner or MemoryJobRunner()
+        clock = clock or FakeClock()
+        queue = JobQueue(max_running=max_running, max_pending=max_pending)
+        catalogue = JobCatalogue(store)
+        events = MemoryJobEvents()
+        announcer = Announcer(catalogue, store, events)
+        given = {"max_job_s": 3600, "max_log_bytes": 1 << 20, "cancel_grace_s": 5, "check_interval_s": 0.01} | limits
+        job_limits = JobLimits(**given)
+        supervisor = JobSupervisor(
+            catalogue=catalogue, store=store, runner=runner, queue=queue, limits=job_limits, clock=clock
+        )
+        checker = MemoryRecipeChecker()
+        submission = JobSubmission(
+            catalogue=catalogue,
+            store=store,
+            supervisor=supervisor,
+            queue=queue,
+            checker=checker,
+            clock=clock,
+            data_dir=data_dir,
+            max_recipe_bytes=65536,
+            max_jobs=max_jobs,
+        )
+        announcing = asyncio.create_task(announcer.run())
+        cleanup.callback(announcing.cancel)
+        cleanup.push_async_callback(supervisor.close)
+        await supervisor.load()
+        await supervisor.open()
+        return Launcher(
+            store=store,
+            runner=runner,
+            checker=checker,
+            events=events,
+            clock=clock,
+            queue=queue,
+            catalogue=catalogue,
+            announcer=announcer,
+            supervisor=supervisor,
+            submission=submission,
+            limits=job_limits,
+        )
+
+    yield make
+    await cleanup.aclose()

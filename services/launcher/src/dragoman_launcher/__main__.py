@@ -88,7 +88,12 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         store=store,
         supervisor=supervisor,
         queue=queue,
-        checker=TrainerRecipeChecker(command=command, environ=environ, timeout_s=own.check_timeout_ms / 1e3),
+        checker=TrainerRecipeChecker(
+            command=command,
+            data_dir=own.data_dir.absolute(),
+            environ=environ,
+            timeout_s=own.check_timeout_ms / 1e3,
+        ),
         clock=clock,
         data_dir=own.data_dir.absolute(),
         max_recipe_bytes=own.max_recipe_bytes,

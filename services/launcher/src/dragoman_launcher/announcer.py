@@ -17,6 +17,7 @@ from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import TrainingJob
 from dragoman_launcher.ports import JobEvents, JobStore
 
+FIRST_RETRY_DELAY_S: Final = 1.0
 MAX_RETRY_DELAY_S: Final = 30.0
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Announcer:
 
     async def run(self) -> None:
         """Announce what is told, for as long as this runs. Retries with growing delays, never gives up."""
-        delay_s = 1.0
+        delay_s = FIRST_RETRY_DELAY_S
         while True:
             await self._told.wait()
             self._told.clear()
@@ -53,7 +54,7 @@ class Announcer:
                     await asyncio.sleep(delay_s)
                     delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
                 else:
-                    delay_s = 1.0
+                    delay_s = FIRST_RETRY_DELAY_S
             self._idle.set()
 
     async def drained(self, timeout_s: float) -> bool:

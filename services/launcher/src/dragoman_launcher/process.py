@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -79,34 +80,35 @@ class ProcessJobRunner:
         self._token = token
         self._environ = dict(environ)
         self._processes: dict[str, _Process] = {}
+        # Who runs a job is settled by one call at a time: a stop that meets a start waits for its process.
+        self._settling: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def start(self, job: TrainingJob) -> None:
-        if job.id in self._processes:
-            return
-        try:
-            name, descriptor = await asyncio.to_thread(self._spawn, job)
-        except OSError as error:
-            raise JobStartError(f"its files or its process cannot be made ({error.strerror or error})") from error
-        self._follow(job.id, name, descriptor)
+        async with self._settling[job.id]:
+            if job.id in self._processes:
+                return
+            try:
+                name, descriptor = await asyncio.to_thread(self._spawn, job)
+            except OSError as error:
+                raise JobStartError(f"its files or its process cannot be made ({error.strerror or error})") from error
+            self._follow(job.id, name, descriptor)
 
     async def adopt(self, job_id: str) -> bool:
-        if job_id in self._processes:
-            return True
-        return await self._take_over(job_id)
+        async with self._settling[job_id]:
+            return job_id in self._processes or await self._take_over(job_id)
 
     async def wait(self, job_id: str) -> Outcome:
         while True:
             process = self._processes[job_id]
             await process.ended.wait()
-            async with process.collecting:
-                if process.outcome is None and self._processes[job_id] is process:
-                    process.outcome = await asyncio.shield(asyncio.ensure_future(self._collect(job_id, process)))
-            if process.outcome is not None:
-                return process.outcome
+            outcome = await self._collected(job_id, process)
+            if outcome is not None:
+                return outcome
 
     async def stop(self, job_id: str, grace_s: float) -> None:
-        if job_id not in self._processes and not await self._refuse_start(job_id):
-            await self._take_over(job_id)
+        async with self._settling[job_id]:
+            if job_id not in self._processes and not await self._refuse_start(job_id):
+                await self._take_over(job_id)
         while job_id in self._processes and self._processes[job_id].outcome is None:
             process = self._processes[job_id]
             await self._end(job_id, process, grace_s)
@@ -114,9 +116,7 @@ class ProcessJobRunner:
                 logger.error("job cannot be killed", extra={"job": job_id})
                 return
             # The one that ended may have been the loser of a race: then there is another one to stop.
-            async with process.collecting:
-                if process.outcome is None and self._processes[job_id] is process:
-                    process.outcome = await asyncio.shield(asyncio.ensure_future(self._collect(job_id, process)))
+            await self._collected(job_id, process)
 
     async def log_bytes(self, job_id: str) -> int:
         return await asyncio.to_thread(log_bytes, self._folder(job_id).log)
@@ -128,6 +128,7 @@ class ProcessJobRunner:
         """Stop following; what runs goes on."""
         for process in self._processes.values():
             self._let_go(process)
+        self._processes.clear()
 
     def _folder(self, job_id: str) -> JobFolder:
         return JobFolder.of(self._jobs_dir, job_id)
@@ -214,6 +215,13 @@ class ProcessJobRunner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await process.ended.wait()
+
+    async def _collected(self, job_id: str, process: _Process) -> Outcome | None:
+        async with process.collecting:
+            if process.outcome is None and self._processes[job_id] is process:
+                # To the end, whoever gives up waiting: a process is reaped once and its outcome read after that.
+                process.outcome = await asyncio.shield(asyncio.ensure_future(self._collect(job_id, process)))
+            return process.outcome
 
     async def _collect(self, job_id: str, process: _Process) -> Outcome | None:
         """Put an ended process away; None when it was the loser of a race, and the winner is followed now."""

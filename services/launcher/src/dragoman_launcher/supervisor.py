@@ -23,7 +23,10 @@ from dragoman_launcher.outcome import Outcome, judge
 from dragoman_launcher.ports import JobRunner, JobStartError, JobStore
 from dragoman_launcher.queue import JobQueue
 
+FIRST_RETRY_DELAY_S: Final = 0.5
 MAX_RETRY_DELAY_S: Final = 30.0
+DRAIN_MARGIN_S: Final = 15.0
+"""What a drain waits beyond the grace: for kills to work and for the last changes to be written."""
 
 logger = logging.getLogger(__name__)
 
@@ -115,10 +118,16 @@ class JobSupervisor:
     async def drain(self, reason: str) -> None:
         """Start nothing more, cancel what runs, return when it has ended. What waits stays for the next launcher."""
         self._is_open = False
-        for job_id in list(self._tasks):
-            await self._persist(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
+        tasks = dict(self._tasks)
+        for job_id in tasks:
+            try:
+                await self._catalogue.change(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
+            except UnavailableError as error:
+                # It is stopped all the same; the next launcher will find it gone.
+                logger.warning("cancel not written", extra={"job": job_id, "reason": error.message})
             self._stop(job_id)
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=self._limits.cancel_grace_s + DRAIN_MARGIN_S)
 
     async def close(self) -> None:
         """Let go of the tasks without touching the jobs: what runs goes on, as it does after a crash."""
@@ -215,11 +224,16 @@ class JobSupervisor:
             return
         task = asyncio.create_task(self._runner.stop(job_id, self._limits.cancel_grace_s), name=f"stop {job_id}")
         self._stops[job_id] = task
-        task.add_done_callback(lambda _: self._stops.pop(job_id, None))
+        task.add_done_callback(lambda done: self._stopped(job_id, done))
+
+    def _stopped(self, job_id: str, task: asyncio.Task[None]) -> None:
+        self._stops.pop(job_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("job not stopped", exc_info=error, extra={"job": job_id})
 
     async def _persist(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
         """Change a job, waiting for a store that is full or away: what happened has happened."""
-        delay_s = 0.5
+        delay_s = FIRST_RETRY_DELAY_S
         while True:
             try:
                 return await self._catalogue.change(job_id, move)

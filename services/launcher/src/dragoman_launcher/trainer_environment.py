@@ -8,6 +8,7 @@ accident. What it may do is in its token, in a file that only its owner reads.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from dragoman_launcher.job import TrainingJob
@@ -68,3 +69,15 @@ def job_environment(job: TrainingJob, folder: JobFolder, places: Places, environ
         "REGISTRY_TARGET": places.registry_target,
     }
     return inherited(environ) | {PREFIX + name: value for name, value in told.items()}
+
+
+def check_environment(
+    recipe_file: Path, result_file: Path, data_dir: Path, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The whole environment of a trainer that only checks a recipe."""
+    return inherited(environ) | {
+        PREFIX + "CHECK_ONLY": "1",
+        PREFIX + "RECIPE_FILE": str(recipe_file),
+        PREFIX + "RESULT_FILE": str(result_file),
+        PREFIX + "DATA_DIR": str(data_dir),
+    }
