@@ -32,7 +32,7 @@ class RegistrySettings:
     """Largest file of a version, in bytes."""
     max_version_bytes: int = 64 << 30
     """Largest version, all files together, in bytes."""
-    max_concurrent_uploads: int = 8
+    max_concurrent_uploads: int = 64
     """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder."""
     trial_aliases: tuple[str, ...] = ("canary",)
     """Aliases that take any version that was evaluated at all, better or not."""

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A registry in this process, on a free port, spoken to over gRPC; and packages to publish into it."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import grpc
+import numpy as np
+import pytest
+
+from dragoman.common.v1 import signed_pb2
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.server import ServerSettings, Service
+from dragoman_common.testing import Running, TestKeys, running
+from dragoman_events.memory import MemoryEventLog
+from dragoman_models import evaluation, package
+from dragoman_models.signing import SigningKey
+from dragoman_models.verify import VerifyingKeys
+from dragoman_registry.__main__ import assemble
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.memory import MemoryStore
+from dragoman_registry.policy import POLICY
+from dragoman_registry.ports import ObjectStore
+from dragoman_registry.settings import RegistrySettings
+
+LABELS = ("acq", "earn", "grain")
+TIMEOUT_S = 20
+
+
+def evaluation_json(
+    correct: Sequence[bool], *, name: str = "r8", digest: str = "0" * 64, labels: Sequence[str] = LABELS
+) -> bytes:
+    """An evaluation whose row i was answered rightly iff correct[i]; 60 % of the rows are of the first label."""
+    truth = np.array([0 if i % 10 < 6 else 1 + i % (len(labels) - 1) for i in range(len(correct))])
+    predicted = np.where(np.array(correct), truth, (truth + 1) % len(labels))
+    scores = np.eye(len(labels), dtype=np.float32)[predicted]
+    return evaluation.to_json([evaluation.evaluate(truth, scores, name=name, split="test", digest=digest)])
+
+
+def row_bits(num_rows: int, num_wrong: int) -> list[bool]:
+    return [i >= num_wrong for i in range(num_rows)]
+
+
+def package_files(
+    weights: bytes = b"weights",
+    *,
+    labels: Sequence[str] = LABELS,
+    evaluated: bytes | None = None,
+    max_text_bytes: int = 65536,
+    **more: bytes,
+) -> dict[str, bytes]:
+    config = package.ModelConfig(
+        architecture=package.Architecture(name="linear", hyperparameters={}),
+        labels=tuple(labels),
+        tokenizer=package.TokenizerFile(backend="basic_english"),
+        input_limits=package.InputLimits(max_text_bytes=max_text_bytes),
+    )
+    files = {
+        "model.json": package.to_json(config),
+        "weights.safetensors": weights,
+        "tokenizer.json": b"{}",
+        "card.md": b"",
+        **more,
+    }
+    return files | ({"evaluation.json": evaluated} if evaluated is not None else {})
+
+
+def digests(files: dict[str, bytes]) -> list[signed_pb2.FileDigest]:
+    return [
+        signed_pb2.FileDigest(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for path, data in files.items()
+    ]
+
+
+def upload(
+    files: dict[str, bytes], *, model: str = "r8", publish_id: str = "p1", number: int = 0, piece_bytes: int = 1 << 18
+) -> list[pb.PublishVersionRequest]:
+    header = pb.PublishHeader(model=model, publish_id=publish_id, number=number, files=digests(files))
+    messages = [pb.PublishVersionRequest(header=header)]
+    for path, data in files.items():
+        messages += [
+            pb.PublishVersionRequest(
+                chunk=pb.FileChunk(path=path, offset_bytes=start, data=data[start : start + piece_bytes])
+            )
+            for start in range(0, len(data), piece_bytes)
+        ]
+    return messages
+
+
+@dataclass
+class Client:
+    """Calls as one identity of one tenant."""
+
+    stub: registry_pb2_grpc.RegistryServiceStub
+
+    async def publish(self, files: dict[str, bytes], **how) -> pb.PublishVersionResponse:
+        return await self.send(upload(files, **how))
+
+    async def send(self, messages: Sequence[pb.PublishVersionRequest]) -> pb.PublishVersionResponse:
+        async def stream() -> AsyncIterator[pb.PublishVersionRequest]:
+            for message in messages:
+                yield message
+
+        return await self.stub.PublishVersion(stream(), timeout=TIMEOUT_S)
+
+    async def move(self, version: int, *, alias: str = "prod", model: str = "r8", **more) -> pb.AliasEvent:
+        request = pb.SetAliasRequest(model=model, alias=alias, version=version, **more)
+        return (await self.stub.SetAlias(request, timeout=TIMEOUT_S)).event
+
+    async def get(self, number: int, *, model: str = "r8") -> pb.ModelVersion:
+        return (await self.stub.GetVersion(pb.GetVersionRequest(model=model, number=number), timeout=TIMEOUT_S)).version
+
+    async def alias(self, alias: str = "prod", *, model: str = "r8", at_time=None) -> pb.AliasEvent:
+        request = pb.GetAliasRequest(model=model, alias=alias, at_time=at_time)
+        return (await self.stub.GetAlias(request, timeout=TIMEOUT_S)).event
+
+    async def numbers(self, *, model: str = "r8") -> list[int]:
+        try:
+            reply = await self.stub.ListVersions(pb.ListVersionsRequest(model=model, page_size=1000), timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return []
+            raise
+        return [version.number for version in reply.versions]
+
+    async def download(self, number: int, path: str, *, model: str = "r8", offset: int = 0) -> bytes:
+        request = pb.DownloadFileRequest(model=model, number=number, path=path, offset_bytes=offset)
+        return b"".join([reply.data async for reply in self.stub.DownloadFile(request, timeout=TIMEOUT_S)])
+
+
+@dataclass
+class Registry:
+    """One running registry; start another on the same store to see what a restart would see."""
+
+    store: ObjectStore
+    key: SigningKey
+    log: MemoryEventLog
+    server: Running
+    catalog: Catalog
+
+    @asynccontextmanager
+    async def client(self, identity: str = "operator", tenant: str = "acme") -> AsyncIterator[Client]:
+        async with self.server.channel(identity, tenant=tenant) as channel:
+            yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
+
+
+@dataclass
+class Starter:
+    """Starts registries that share a key."""
+
+    key: SigningKey = field(default_factory=SigningKey.generate)
+    keys: TestKeys = field(default_factory=TestKeys)
+
+    @asynccontextmanager
+    async def __call__(self, store: ObjectStore | None = None, **changes) -> AsyncIterator[Registry]:
+        unused = Path("unused")
+        config = replace(
+            RegistrySettings(
+                server=ServerSettings(key_file=unused, trust_file=unused),
+                store_url="file:///unused",
+                signing_key_file=unused,
+            ),
+            **changes,
+        )
+        store, log = store or MemoryStore(), MemoryEventLog()
+        servicer, catalog = assemble(
+            config, store=store, key=self.key, trusted=VerifyingKeys([self.key.public_key]), log=log
+        )
+        await catalog.scan()
+        service = Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)
+        async with running([service], POLICY, name="registry", keys=self.keys) as server:
+            yield Registry(store=store, key=self.key, log=log, server=server, catalog=catalog)
+
+
+@pytest.fixture(scope="session")
+def start() -> Starter:
+    return Starter()
+
+
+@pytest.fixture
+async def registry(start: Starter) -> AsyncIterator[Registry]:
+    async with start() as registry:
+        yield registry
+
+
+@pytest.fixture
+async def client(registry: Registry) -> AsyncIterator[Client]:
+    async with registry.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def make() -> "Make":
+    return Make()
+
+
+class Make:
+    """The helpers above, for tests that cannot import a conftest."""
+
+    files: Callable[..., dict[str, bytes]] = staticmethod(package_files)
+    evaluation: Callable[..., bytes] = staticmethod(evaluation_json)
+    bits: Callable[..., list[bool]] = staticmethod(row_bits)
+    upload: Callable[..., list[pb.PublishVersionRequest]] = staticmethod(upload)
+    digests: Callable[..., list[signed_pb2.FileDigest]] = staticmethod(digests)
+    labels = LABELS
+
+    def good(self, seed: int = 0, *, num_wrong: int = 10, num_rows: int = 400) -> dict[str, bytes]:
+        """A package that passes the gate; each seed gives other content."""
+        return self.files(f"weights {seed}".encode(), evaluated=self.evaluation(self.bits(num_rows, num_wrong)))
+
+
+@pytest.fixture
+def refused():
+    """``async with refused("NOT_FOUND") as error:`` the block must end with this gRPC code."""
+    return _Refused
+
+
+class _Refused:
+    def __init__(self, code: str, text: str = "") -> None:
+        self.code, self.text, self.details = code, text, ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind, error, trace) -> bool:
+        assert isinstance(error, grpc.RpcError), f"expected {self.code}, got {error!r}"
+        assert error.code().name == self.code, error.details()
+        self.details = error.details()
+        assert self.text in self.details
+        return True
