@@ -45,7 +45,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
     def worker(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
+            "VERIFYING_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "CACHE_FOLDER": str(home.cache),
         }
 
