@@ -73,7 +73,7 @@ def test_a_key_survives_save_and_load_and_is_private_on_disk(tmp_path: Path):
     key.save(tmp_path / "key.pem", tmp_path / "key.pub")
     assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
     signature = SigningKey.load(tmp_path / "key.pem").sign("t", b"payload")
-    assert VerifyingKeys.load(tmp_path / "key.pub").accept("t", b"payload", signature)
+    assert VerifyingKeys.load(tmp_path / "key.pub").signer("t", b"payload", signature) == key.key_id
     with pytest.raises(FileExistsError):
         SigningKey.generate().save(tmp_path / "key.pem", tmp_path / "other.pub")
 
@@ -84,8 +84,8 @@ def test_a_key_file_may_hold_several_public_keys(tmp_path: Path):
         key.save(tmp_path / f"{index}.pem", tmp_path / f"{index}.pub")
     (tmp_path / "all.pub").write_text("".join((tmp_path / f"{index}.pub").read_text() for index in range(3)))
     trusted = VerifyingKeys.load(tmp_path / "all.pub")
-    assert all(trusted.accept("t", b"x", key.sign("t", b"x")) for key in keys)
-    assert not trusted.accept("t", b"x", SigningKey.generate().sign("t", b"x"))
+    assert all(trusted.signer("t", b"x", key.sign("t", b"x")) for key in keys)
+    assert not trusted.signer("t", b"x", SigningKey.generate().sign("t", b"x"))
 
 
 @pytest.mark.parametrize(

@@ -98,18 +98,13 @@ def test_records_survive_signing_and_verification():
     assert verify_alias_event(sign_alias_record(SECOND, KEY), KEYS, **PLACE, alias="prod", previous=first) == SECOND
 
 
-def test_every_flipped_bit_of_an_envelope_is_refused_or_changes_nothing_that_is_read():
+def test_a_flipped_bit_in_any_byte_of_an_envelope_is_refused():
     envelope = sign_manifest(MANIFEST, KEY)
-    refused = 0
-    for position in range(0, len(envelope), 3):
+    for position in range(len(envelope)):
         damaged = bytearray(envelope)
         damaged[position] ^= 1 << (position % 8)
-        try:
-            # What is not signed is the key's name and nothing else.
-            assert verify_manifest(bytes(damaged), KEYS, **PLACE, number=3) == MANIFEST
-        except DataLossError:
-            refused += 1
-    assert refused >= len(range(0, len(envelope), 3)) - 24
+        with pytest.raises(DataLossError):
+            verify_manifest(bytes(damaged), KEYS, **PLACE, number=3)
 
 
 @pytest.mark.parametrize("change", [{"tenant": "other"}, {"model": "r52"}, {"number": 4}])

@@ -36,6 +36,7 @@ from dragoman_models.record import (
 from dragoman_models.signing import (
     BUNDLE_MEDIA_TYPE,
     IN_TOTO_PAYLOAD_TYPE,
+    key_id,
     model_statement,
     pre_authentication_encoding,
 )
@@ -81,16 +82,16 @@ class VerifyingKeys:
             raise InvalidArgumentError(f"verifying keys {path.name}: every key must be ECDSA on curve P-256")
         return cls(keys)
 
-    def accept(self, payload_type: str, payload: bytes, signature: bytes) -> bool:
-        """Tell whether one of the keys made the signature over this type and payload."""
+    def signer(self, payload_type: str, payload: bytes, signature: bytes) -> str | None:
+        """Return the id of the key that made the signature over this type and payload; None if no key of ours did."""
         message = pre_authentication_encoding(payload_type, payload)
         for key in self._keys:
             try:
                 key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
             except InvalidSignature:
                 continue
-            return True
-        return False
+            return key_id(key)
+        return None
 
 
 def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, what: str) -> bytes:
@@ -105,7 +106,8 @@ def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, 
     Raises:
         DataLossError: not such an envelope, or no trusted signature over exactly these bytes.
 
-    Source: DSSE v1.0.2; deviation: keyid is ignored (it is not authenticated), one trusted signature suffices.
+    Source: DSSE v1.0.2; deviation: one trusted signature suffices, and a keyid, where given, must be that key's. It
+    decides nothing, but a record of which any byte may change unseen would not be one.
     """
     try:
         top = Fields(
@@ -114,7 +116,7 @@ def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, 
             required=("payloadType", "payload", "signatures"),
         )
         top.text("payloadType", choices=(payload_type,))
-        return _signed_payload(top, payload_type, keys, what)
+        return _signed_payload(top, payload_type, keys, what)[0]
     except InvalidArgumentError as error:
         raise DataLossError(str(error)) from error
 
@@ -201,20 +203,23 @@ def verify_model_bundle(bundle: bytes, keys: VerifyingKeys, manifest: VersionMan
         top.text("mediaType", choices=(BUNDLE_MEDIA_TYPE,))
         inner = Fields(top.raw("dsseEnvelope"), what=what, required=("payloadType", "payload", "signatures"))
         inner.text("payloadType", choices=(IN_TOTO_PAYLOAD_TYPE,))
-        payload = _signed_payload(inner, IN_TOTO_PAYLOAD_TYPE, keys, what)
+        payload, signer = _signed_payload(inner, IN_TOTO_PAYLOAD_TYPE, keys, what)
     except InvalidArgumentError as error:
         raise DataLossError(str(error)) from error
+    if top.raw("verificationMaterial") != {"publicKey": {"hint": signer}, "tlogEntries": []}:
+        raise DataLossError(f"{what}: names another key than the one that signed")
     if json.loads(payload) != model_statement(manifest.model, manifest.files):
         raise DataLossError(f"{what}: signs other files than the manifest lists")
 
 
-def _signed_payload(fields: Fields, payload_type: str, keys: VerifyingKeys, what: str) -> bytes:
+def _signed_payload(fields: Fields, payload_type: str, keys: VerifyingKeys, what: str) -> tuple[bytes, str]:
     payload = _unbase64(fields.raw("payload"), f"{what}: payload")
     signatures: Sequence[JsonValue] = fields.items("signatures", max_items=MAX_SIGNATURES)
     for entry in signatures:
         signature = Fields(entry, what=f"{what}: signatures", required=("sig",), optional=("keyid",))
-        if keys.accept(payload_type, payload, _unbase64(signature.raw("sig"), f"{what}: sig")):
-            return payload
+        signer = keys.signer(payload_type, payload, _unbase64(signature.raw("sig"), f"{what}: sig"))
+        if signer is not None and ("keyid" not in signature or signature.raw("keyid") in ("", signer)):
+            return payload, signer
     raise DataLossError(f"{what}: no signature by a trusted key")
 
 

@@ -72,7 +72,7 @@ def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:
     if config.verifying_keys_file is None:
         return VerifyingKeys([key.public_key])
     trusted = VerifyingKeys.load(config.verifying_keys_file)
-    if not trusted.accept("probe", b"probe", key.sign("probe", b"probe")):
+    if trusted.signer("probe", b"probe", key.sign("probe", b"probe")) is None:
         raise InvalidArgumentError(f"{config.verifying_keys_file.name} does not hold the signing key's public key")
     return trusted
 
