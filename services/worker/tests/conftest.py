@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Engines with real child processes around a stub classifier."""
+"""Engines with real child processes, around a stub classifier or small real models."""
 
 import asyncio
+import importlib.util
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,13 +11,29 @@ from pathlib import Path
 
 import pytest
 
+from dragoman_common.clock import SystemClock
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.batcher import BatchLimits
+from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
+from dragoman_worker.held_version import HeldVersion
+from dragoman_worker.loader import Loader
+from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_runner import ProcessLauncher, ProcessRunner, child_environment
 
 STUB = Path(__file__).parent / "stub_model_process.py"
+
+
+def _sibling(name: str):
+    """A helper module beside this file: test modules of several services share names, so none is on the path."""
+    spec = importlib.util.spec_from_file_location(f"worker_tests_{name}", Path(__file__).parent / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+worlds = _sibling("world")
 
 
 class RecordingLauncher(ProcessLauncher):
@@ -73,3 +90,72 @@ async def make_engine(launcher, tmp_path) -> AsyncIterator[Callable[..., Awaitab
 
     yield make
     await asyncio.gather(*(engine.close() for engine in engines))
+
+
+@pytest.fixture
+def world():
+    return worlds.World()
+
+
+@pytest.fixture
+def linear_package():
+    return worlds.linear_package
+
+
+@pytest.fixture
+def package():
+    return worlds.package
+
+
+class Follower:
+    """A placement that follows the world, and the launcher whose processes it started."""
+
+    def __init__(self, placement: Placement, launcher: RecordingLauncher, cache_folder: Path) -> None:
+        self.placement = placement
+        self.launcher = launcher
+        self.cache_folder = cache_folder
+
+    async def until(self, predicate: Callable[[], bool], *, within_s: float = 20.0) -> None:
+        async with asyncio.timeout(within_s):
+            while not predicate():
+                changed = self.placement.changed()
+                if not predicate():
+                    await changed.wait()
+
+    def states(self, tenant: str | None = None) -> dict[int, str]:
+        return {held.ref.number: held.state.value for held in self.placement.held(tenant)}
+
+    def held(self, number: int, *, tenant: str = "local") -> HeldVersion:
+        return next(one for one in self.placement.held(tenant) if one.ref.number == number)
+
+    async def until_states(self, expected: dict[int, str]) -> None:
+        await self.until(lambda: self.states() == expected)
+
+
+@pytest.fixture
+async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follower]]]:
+    running: list[tuple[Placement, asyncio.Task]] = []
+
+    async def start(**changes) -> Follower:
+        launcher = RecordingLauncher(environment=child_environment(os.environ, 1), num_threads=1, load_timeout_s=60)
+        cache_folder = tmp_path / "cache"
+        cache = Cache(cache_folder, max_bytes=changes.pop("max_cache_bytes", 1 << 30))
+        linger_ms = changes.pop("linger_ms", 0)
+        placement = Placement(
+            registry=world.registry,
+            keys=world.keys,
+            loader=Loader(world.registry, cache),
+            make_engine=lambda name, files, on_change: Engine(
+                name, launcher=launcher, files=files, limits=engine_limits(**changes), on_change=on_change
+            ),
+            clock=SystemClock(),
+            limits=PlacementLimits(linger_ms=linger_ms, first_retry_ms=20, max_retry_ms=100),
+        )
+        running.append((placement, asyncio.create_task(placement.follow())))
+        return Follower(placement, launcher, cache_folder)
+
+    yield start
+    for placement, task in running:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await placement.close()

@@ -68,6 +68,7 @@ class Engine:
         launcher: ModelLauncher,
         files: Callable[[], Awaitable[ModelFiles]],
         limits: EngineLimits,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare; nothing is started.
 
@@ -76,7 +77,9 @@ class Engine:
             launcher: Starts the model's process.
             files: Returns the verified files; asked again before every start.
             limits: See EngineLimits.
+            on_change: Called when the process has started, and when failure changes.
         """
+        self._on_change = on_change
         self._name = name
         self._launcher = launcher
         self._files = files
@@ -329,6 +332,7 @@ class Engine:
                 logger.error("model process did not start", extra={"version": self._name, "error": str(error)})  # noqa: TRY400 - expected, the text says all
                 if isinstance(error, DataLossError) or self._num_failed_starts >= MAX_FAILED_STARTS:
                     self._failure = error if isinstance(error, DragomanError) else UnavailableError(str(error))
+                    self._on_change()
             else:
                 return runner
 
@@ -340,6 +344,7 @@ class Engine:
         self.num_labels = runner.num_labels
         self._failure = None
         self._num_failed_starts = 0
+        self._on_change()
         return runner
 
     def _measure(self, num_tokens: int, seconds: float) -> None:

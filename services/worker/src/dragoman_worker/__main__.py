@@ -1,0 +1,113 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The wiring: ``python -m dragoman_worker``. The only module that reads the environment and names concrete adapters."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+from dragoman.inference.v1 import worker_pb2_grpc
+from dragoman_common import logs, telemetry
+from dragoman_common.channel import connect
+from dragoman_common.clock import SystemClock
+from dragoman_common.server import Service, serve
+from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
+from dragoman_common.settings import load
+from dragoman_models.verify import VerifyingKeys
+from dragoman_worker.admission import AdmissionLimits
+from dragoman_worker.batcher import BatchLimits
+from dragoman_worker.cache import Cache
+from dragoman_worker.engine import Engine, EngineLimits
+from dragoman_worker.loader import Loader
+from dragoman_worker.placement import Placement, PlacementLimits
+from dragoman_worker.ports import ModelFiles
+from dragoman_worker.process_runner import ProcessLauncher, child_environment
+from dragoman_worker.registry_client import RegistryClient
+from dragoman_worker.servicer import POLICY, InferenceServicer, WorkerServicer
+from dragoman_worker.settings import WorkerSettings
+from inference import oip_pb2_grpc
+
+
+def engine_limits(settings: WorkerSettings) -> EngineLimits:
+    """Return what each loaded version may take."""
+    return EngineLimits(
+        batch=BatchLimits(
+            max_batch_size=settings.max_batch_size,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_wait_ms=settings.max_wait_ms,
+            min_remaining_ms=settings.min_remaining_ms,
+        ),
+        admission=AdmissionLimits(
+            max_waiting_requests=settings.max_waiting_requests,
+            max_waiting_tokens=settings.max_waiting_tokens,
+            max_tenant_share=settings.max_tenant_share,
+        ),
+        max_batch_ms=settings.max_batch_ms,
+        max_restart_delay_ms=settings.max_restart_delay_ms,
+    )
+
+
+async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    tokens = KeyTokens(ServiceKey.load(settings.server.key_file))
+    trust = TrustStore.load(settings.server.trust_file)
+    launcher = ProcessLauncher(
+        environment=environment, num_threads=settings.compute_threads, load_timeout_s=settings.load_timeout_s
+    )
+
+    def make_engine(name: str, files: Callable[[], Awaitable[ModelFiles]], on_change: Callable[[], None]) -> Engine:
+        return Engine(name, launcher=launcher, files=files, limits=engine_limits(settings), on_change=on_change)
+
+    async with connect(
+        settings.registry_target,
+        audience="registry",
+        tokens=tokens,
+        max_message_bytes=settings.server.max_message_bytes,
+    ) as channel:
+        registry = RegistryClient(channel)
+        cache = await asyncio.to_thread(Cache, settings.cache_folder, max_bytes=settings.max_cache_bytes)
+        placement = Placement(
+            registry=registry,
+            keys=VerifyingKeys.load(settings.verifying_keys_file),
+            loader=Loader(registry, cache),
+            make_engine=make_engine,
+            clock=SystemClock(),
+            limits=PlacementLimits(
+                linger_ms=settings.drain_linger_ms,
+                first_retry_ms=settings.first_load_retry_ms,
+                max_retry_ms=settings.max_load_retry_ms,
+            ),
+        )
+        inference = InferenceServicer(
+            placement,
+            version=version("dragoman-worker"),
+            max_rows=settings.max_rows_per_call,
+            max_tokens=settings.max_tokens_per_call,
+            max_row_tokens=settings.max_batch_tokens,
+        )
+        watching = WorkerServicer(placement, heartbeat_period_s=settings.heartbeat_period_ms / 1000)
+        await serve(
+            [
+                Service(register=oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer=inference),
+                Service(register=worker_pb2_grpc.add_WorkerServiceServicer_to_server, servicer=watching),
+            ],
+            settings.server,
+            authenticator=ServiceTokenAuthenticator(trust, audience="worker"),
+            policy=POLICY,
+            readiness=placement.wait_settled,
+            background=[placement.follow()],
+            on_drain=placement.close,
+        )
+
+
+def main() -> None:
+    """Read the settings and run."""
+    settings = load(WorkerSettings, os.environ, prefix="DRAGOMAN_WORKER_")
+    logs.configure("worker", settings.server.log_level)
+    telemetry.configure("worker", settings.server.otlp_endpoint)
+    asyncio.run(run(settings, child_environment(os.environ, settings.compute_threads)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker can be told, from DRAGOMAN_WORKER_* variables. Read once, in __main__."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman_common.server import ServerSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """See each field."""
+
+    server: ServerSettings
+    registry_target: str
+    """host:port of the registry."""
+    cache_folder: Path
+    """Model files by content; owned by this process alone."""
+    verifying_keys_file: Path
+    """PEM public keys whose signatures on versions and aliases count."""
+    max_cache_bytes: int = 20 * 1024**3
+    """The cache's bound; versions in use beyond it fail to load."""
+    num_threads: int | None = None
+    """Compute threads of each model process; unset: all cores but one, at least one."""
+    max_batch_size: int = 64
+    """Rows run together: throughput against the latency of the rows that wait for them."""
+    max_batch_tokens: int = 16_384
+    """Rows times the longest row of a batch: bounds a batch's time and memory."""
+    max_wait_ms: float = 10.0
+    """How long a row may wait for company while the device is busy; an idle device never waits."""
+    min_remaining_ms: float = 2.0
+    """A row whose caller has less time left than this is dropped when its batch forms."""
+    max_waiting_requests: int = 2_000
+    """Calls that one version may have under way; one more is refused with a retry delay."""
+    max_waiting_tokens: int = 400_000
+    """Tokens of those calls."""
+    max_tenant_share: float = 0.8
+    """The part of both that one tenant may take."""
+    max_rows_per_call: int = 1_024
+    """Rows of one ModelInfer call."""
+    max_tokens_per_call: int = 131_072
+    """Tokens of one ModelInfer call."""
+    max_batch_ms: float = 30_000.0
+    """A batch that runs longer has hung: its process is ended and started again."""
+    load_timeout_s: float = 300.0
+    """A process that has not loaded and warmed up by then is ended."""
+    max_restart_delay_ms: float = 5_000.0
+    """Longest pause between two starts of a process that does not come up."""
+    drain_linger_ms: float = 2_000.0
+    """How long a version that leaves still takes calls, until every gateway has heard of it."""
+    first_load_retry_ms: float = 1_000.0
+    """Pause before the second retry of a load or a watch; the first is at once."""
+    max_load_retry_ms: float = 30_000.0
+    """Longest pause between two such attempts."""
+    heartbeat_period_ms: float = 1_000.0
+    """WatchLoaded says something at least this often."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in (
+            "max_batch_size",
+            "max_batch_tokens",
+            "max_waiting_requests",
+            "max_waiting_tokens",
+            "max_rows_per_call",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.upper()}: must be at least 1")
+        if not 0 < self.max_tenant_share <= 1:
+            raise ValueError("MAX_TENANT_SHARE: must be over 0 and at most 1")
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError("NUM_THREADS: must be at least 1")
+        if self.max_batch_size > MAX_BATCH_SIZE:
+            raise ValueError(f"MAX_BATCH_SIZE: at most {MAX_BATCH_SIZE}")
+
+    @property
+    def compute_threads(self) -> int:
+        """Compute threads of each model process: one core is left for the front."""
+        return self.num_threads or max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+MAX_BATCH_SIZE = 4_096
+"""What a frame to a model process may hold (process_messages.MAX_ROWS)."""
