@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from dragoman_common.atomic import write_atomic
 from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
@@ -113,7 +113,9 @@ class Server:
         if settings.reflection:
             names = [*recorder.service_names, reflection.SERVICE_NAME]
             before = set(recorder.methods)
-            reflection.enable_server_reflection(names, recorder)
+            # enable_server_reflection would take the recorder for a threaded server and register the blocking servicer.
+            servicer = reflection.aio.ReflectionServicer(names)
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, recorder)  # type: ignore[no-untyped-call]
             rows |= dict.fromkeys(set(recorder.methods) - before, AUTHENTICATED)
         self.methods: Mapping[str, Handler] = recorder.methods
         gaps = sorted(set(self.methods) - set(rows))
