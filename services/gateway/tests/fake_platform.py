@@ -1,0 +1,287 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Registry, tokenizer and worker over real gRPC, for tests: real signatures and real tensors over fakes in memory."""
+
+import asyncio
+import hashlib
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.duration_pb2 import Duration
+
+from dragoman.common.v1.signed_pb2 import SignedRecord
+from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
+from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
+from dragoman.tokenizer.v1 import tokenizer_pb2, tokenizer_pb2_grpc
+from dragoman_common.auth import current_caller
+from dragoman_common.errors import NotFoundError, UnavailableError
+from dragoman_common.server import Service
+from dragoman_common.testing import TestKeys, running
+from dragoman_gateway.memory import MemoryTokenizer, scores_of
+from dragoman_gateway.ports import EncodedRows
+from dragoman_models.file_digest import FileDigest, root_sha256
+from dragoman_models.package import InputLimits, TokenizerFile
+from dragoman_models.record import AliasRecord, VersionManifest
+from dragoman_models.signing import SigningKey, sign_alias_record, sign_manifest
+from dragoman_models.verify import payload_sha256
+from inference import oip_pb2, oip_pb2_grpc
+
+LABELS = ("acq", "earn", "grain")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+HEARTBEAT = Duration(seconds=5)
+ISSUER, AUDIENCE = "dragoman-laptop", "dragoman-gateway"
+
+
+def manifest_of(number, *, tenant="local", model="r8"):
+    content = f"{tenant}/{model}/{number}".encode()
+    files = (FileDigest(path="model.json", size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),)
+    return VersionManifest(
+        tenant=tenant,
+        model=model,
+        number=number,
+        root_sha256=root_sha256(files),
+        files=files,
+        task="text-classification",
+        architecture="linear",
+        labels=LABELS,
+        input_limits=InputLimits(max_text_bytes=1_000, max_tokens=128),
+        tokenizer=TokenizerFile(backend="basic_english"),
+        publish_time=NOW,
+        publisher="operator",
+        publish_id=f"p{number}",
+        nonce="n1",
+    )
+
+
+class Feed:
+    """What a watch sends: everything so far, then whatever comes."""
+
+    def __init__(self):
+        self._queues = []
+
+    def push(self, message):
+        for queue in self._queues:
+            queue.put_nowait(message)
+
+    async def follow(self, first):
+        queue = asyncio.Queue()
+        self._queues.append(queue)
+        try:
+            for message in first():
+                yield message
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.remove(queue)
+
+
+class Registry(registry_pb2_grpc.RegistryServiceServicer):
+    def __init__(self):
+        self.key = SigningKey.generate()
+        self.feed = Feed()
+        self.versions, self.events = {}, {}
+
+    def publish(self, manifest, *, key=None):
+        self.versions[manifest.tenant, manifest.model, manifest.number] = sign_manifest(manifest, key or self.key)
+
+    def move(self, manifest, *, alias="prod", key=None, keep=True):
+        """Point an alias at a version; with another key the event is forged, and with keep=False only sent."""
+        name = (manifest.tenant, manifest.model, alias)
+        before = self.events.get(name)
+        record = AliasRecord(
+            tenant=manifest.tenant,
+            model=manifest.model,
+            alias=alias,
+            sequence=before[0].sequence + 1 if before else 1,
+            stable_version=manifest.number,
+            stable_root_sha256=manifest.root_sha256,
+            moved_by="operator",
+            move_time=NOW,
+            request_id="r1",
+            nonce="n1",
+            previous_sha256=payload_sha256(before[0]) if before else "",
+        )
+        envelope = sign_alias_record(record, key or self.key)
+        if keep:
+            self.events[name] = (record, envelope)
+        self.feed.push(self._message(record, envelope))
+
+    def _message(self, record, envelope):
+        event = registry_pb2.AliasEvent(
+            tenant=record.tenant, model=record.model, alias=record.alias, record=SignedRecord(envelope=envelope)
+        )
+        return registry_pb2.WatchAliasesResponse(event=event, heartbeat_period=HEARTBEAT)
+
+    async def GetVersion(self, request, context):
+        envelope = self.versions.get((current_caller().tenant, request.model, request.number))
+        if envelope is None:
+            raise NotFoundError("no such version")
+        return registry_pb2.GetVersionResponse(
+            version=registry_pb2.ModelVersion(labels=["for", "display"], manifest=SignedRecord(envelope=envelope))
+        )
+
+    async def WatchAliases(self, request, context):
+        assert request.all_tenants
+
+        def first():
+            yield from (self._message(*entry) for entry in self.events.values())
+            yield registry_pb2.WatchAliasesResponse(is_snapshot_complete=True, heartbeat_period=HEARTBEAT)
+
+        async for message in self.feed.follow(first):
+            yield message
+
+
+class Tokenizer(tokenizer_pb2_grpc.TokenizerServiceServicer):
+    def __init__(self):
+        self.inner = MemoryTokenizer()
+        self.tenants = []
+        self.latency_s = 0.0
+
+    async def Encode(self, request, context):
+        self.tenants.append(current_caller().tenant)
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        rows = await self.inner.encode(None, list(request.texts))
+        return tokenizer_pb2.EncodeResponse(
+            token_ids=rows.token_ids, lengths=rows.lengths, truncated=rows.truncated, num_unknown=rows.num_unknown
+        )
+
+
+class Worker(worker_pb2_grpc.WorkerServiceServicer, oip_pb2_grpc.GRPCInferenceServiceServicer):
+    def __init__(self):
+        self.feed = Feed()
+        self.states = {}
+        self.failures = []
+        self.calls = []
+
+    def hold(self, manifest, state="READY"):
+        self.states[manifest.tenant, manifest.model, manifest.number, manifest.root_sha256] = state
+        self.feed.push(self._report())
+
+    def _report(self):
+        return worker_pb2.WatchLoadedResponse(
+            versions=[
+                worker_pb2.LoadedVersion(
+                    tenant=tenant, model=model, number=number, root_sha256=digest, state=f"LOAD_STATE_{state}"
+                )
+                for (tenant, model, number, digest), state in self.states.items()
+            ],
+            heartbeat_period=HEARTBEAT,
+        )
+
+    async def WatchLoaded(self, request, context):
+        async for message in self.feed.follow(lambda: [self._report()]):
+            yield message
+
+    async def ModelInfer(self, request, context):
+        caller = current_caller()
+        self.calls.append((caller.tenant, request.model_name, request.model_version))
+        if self.failures:
+            raise self.failures.pop(0)
+        held = (
+            caller.tenant,
+            request.model_name,
+            int(request.model_version),
+            request.parameters["dragoman_digest"].string_param,
+        )
+        if held not in self.states:
+            raise NotFoundError("not held here")
+        rows = EncodedRows(
+            token_ids=np.frombuffer(request.raw_input_contents[0], "<i4"),
+            lengths=np.frombuffer(request.raw_input_contents[1], "<i4"),
+            truncated=(),
+            num_unknown=(),
+        )
+        scores_NC = scores_of(rows, len(LABELS))
+        tensor = oip_pb2.ModelInferResponse.InferOutputTensor(name="scores", datatype="FP32", shape=scores_NC.shape)
+        return oip_pb2.ModelInferResponse(outputs=[tensor], raw_output_contents=[scores_NC.tobytes()])
+
+
+class Platform:
+    """All three, one user key, and what a gateway needs to be told about them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.keys = TestKeys()
+        self.user_key = Ed25519PrivateKey.generate()
+        self.registry, self.tokenizer, self.worker = Registry(), Tokenizer(), Worker()
+        self.targets = {}
+
+    def publish(self, number, **names):
+        """A version that is signed, held by the worker, and pointed at by prod."""
+        manifest = manifest_of(number, **names)
+        self.registry.publish(manifest)
+        self.worker.hold(manifest)
+        self.registry.move(manifest)
+        return manifest
+
+    def token(self, *, lifetime_s=600, issued_ago_s=0, **claims):
+        now = datetime.now(UTC) - timedelta(seconds=issued_ago_s)
+        times = {"iat": now, "exp": now + timedelta(seconds=lifetime_s)}
+        named = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "tenant": "local"}
+        return jwt.encode(named | times | claims, self.user_key, algorithm="EdDSA", headers={"kid": "laptop"})
+
+    def environment(self):
+        """The gateway's environment; its files are written on the way."""
+        self.keys.trust.save(self.folder / "trust.json")
+        self.keys.key("gateway").save(self.folder)
+        self.registry.key.save(self.folder / "signing.pem", self.folder / "signing.pub")
+        jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self.user_key.public_key())) | {"kid": "laptop"}
+        (self.folder / "users.jwks.json").write_text(json.dumps({"keys": [jwk]}))
+        wiring = {
+            "LISTEN": "127.0.0.1:0",
+            "READY_FILE": self.folder / "grpc.ready",
+            "HTTP_LISTEN": "127.0.0.1:0",
+            "HTTP_READY_FILE": self.folder / "http.ready",
+            "KEY_FILE": self.folder / "gateway.pem",
+            "TRUST_FILE": self.folder / "trust.json",
+            "REGISTRY_KEYS_FILE": self.folder / "signing.pub",
+            "USER_JWKS_FILE": self.folder / "users.jwks.json",
+            "REGISTRY_TARGET": self.targets["registry"],
+            "TOKENIZER_TARGET": self.targets["tokenizer"],
+            "WORKER_TARGETS": self.targets["worker"],
+            "EVENTS": f"sqlite://{self.folder}/events.db",
+            "REFLECTION": "true",
+            "DRAIN_GRACE_MS": "1000",
+        }
+        return {f"DRAGOMAN_GATEWAY_{name}": str(value) for name, value in wiring.items()}
+
+
+def _policy(service, *methods):
+    return {f"/{service}/{method}": frozenset({"gateway"}) for method in methods}
+
+
+def _methods(descriptor):
+    return [method.name for service in descriptor.services_by_name.values() for method in service.methods]
+
+
+@asynccontextmanager
+async def platform_running(folder):
+    """Serve all three; the gateway is the caller's to start."""
+    made = Platform(folder)
+    table = {
+        "registry": [(registry_pb2_grpc.add_RegistryServiceServicer_to_server, made.registry, registry_pb2)],
+        "tokenizer": [(tokenizer_pb2_grpc.add_TokenizerServiceServicer_to_server, made.tokenizer, tokenizer_pb2)],
+        "worker": [
+            (worker_pb2_grpc.add_WorkerServiceServicer_to_server, made.worker, worker_pb2),
+            (oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, made.worker, oip_pb2),
+        ],
+    }
+    async with AsyncExitStack() as stack:
+        for name, entries in table.items():
+            policy = {}
+            for _, _, module in entries:
+                for service in module.DESCRIPTOR.services_by_name.values():
+                    policy |= _policy(service.full_name, *_methods(module.DESCRIPTOR))
+            services = [Service(register=register, servicer=servicer) for register, servicer, _ in entries]
+            server = await stack.enter_async_context(running(services, policy, name=name, keys=made.keys))
+            made.targets[name] = server.target
+        yield made
+
+
+def unavailable(text="gone"):
+    return UnavailableError(text)
