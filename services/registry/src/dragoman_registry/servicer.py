@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -236,8 +237,10 @@ def _who(caller: Caller) -> str:
 
 def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> PublishRequest:
     lineage = convert.lineage_from_pb(header.lineage)
-    if caller.job_id and lineage.job_id != caller.job_id:
-        raise PermissionDeniedError(f"lineage.job_id must be {caller.job_id}, the job that the token is for")
+    if caller.job_id:
+        if lineage.job_id not in ("", caller.job_id):
+            raise PermissionDeniedError(f"lineage.job_id must be {caller.job_id}, the job that the token is for")
+        lineage = replace(lineage, job_id=caller.job_id)
     return PublishRequest(
         tenant=tenant,
         model=header.model,

@@ -1,0 +1,153 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The registry as a process of its own, on a folder and an event log: killed, started again, told nonsense."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.channel import connect
+from dragoman_common.testing import TestKeys
+from dragoman_events.opening import open_log
+from dragoman_events.topics import MODELS
+from dragoman_models.signing import SigningKey
+
+PREFIX = "DRAGOMAN_REGISTRY_"
+
+
+class Home:
+    """A folder with all that the process needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.keys = folder, TestKeys()
+        self.keys.key("registry").save(folder)
+        self.keys.trust.save(folder / "trust.json")
+        SigningKey.generate().save(folder / "signing.pem", folder / "signing.pub")
+        self.ready = folder / "ready.json"
+        self.settings = {
+            "STORE_URL": f"file://{folder}/store",
+            "EVENTS_URL": f"sqlite://{folder}/events.db",
+            "SIGNING_KEY_FILE": str(folder / "signing.pem"),
+            "KEY_FILE": str(folder / "registry.pem"),
+            "TRUST_FILE": str(folder / "trust.json"),
+            "READY_FILE": str(self.ready),
+        }
+
+    async def spawn(self, **changes: str) -> asyncio.subprocess.Process:
+        self.ready.unlink(missing_ok=True)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "dragoman_registry",
+            env=clean | {PREFIX + name: value for name, value in (self.settings | changes).items()},
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    @asynccontextmanager
+    async def served(self):
+        process = await self.spawn()
+        try:
+            while json.loads(await process.stderr.readline())["message"] != "listening":
+                pass
+            port = json.loads(self.ready.read_bytes())["port"]
+            tokens = self.keys.tokens("operator", tenant="acme")
+            async with connect(f"127.0.0.1:{port}", audience="registry", tokens=tokens) as channel:
+                yield process, registry_pb2_grpc.RegistryServiceStub(channel)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            # Reads to the end, so that no pipe is left open behind the test.
+            await process.communicate()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+async def _stream(messages, *, stop_at: int | None = None, reached: asyncio.Event | None = None):
+    for number, message in enumerate(messages):
+        if number == stop_at:
+            reached.set()
+            await asyncio.Event().wait()
+        yield message
+
+
+async def _numbers(stub) -> list[int]:
+    try:
+        reply = await stub.ListVersions(pb.ListVersionsRequest(model="r8"), wait_for_ready=True, timeout=20)
+    except grpc.RpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return []
+        raise
+    return [version.number for version in reply.versions]
+
+
+@pytest.mark.slow
+async def test_killed_during_an_upload_it_lists_nothing_and_the_retry_makes_one_version(home: Home, make):
+    files = make.good() | {"weights.safetensors": bytes(2_000_000)}
+    messages = make.upload(files, piece_bytes=500_000)
+    for stop_at in (1, 3, len(messages) - 1):
+        async with home.served() as (process, stub):
+            assert await _numbers(stub) == []
+            reached = asyncio.Event()
+            call = stub.PublishVersion(_stream(messages, stop_at=stop_at, reached=reached), timeout=20)
+            await reached.wait()
+            process.send_signal(signal.SIGKILL)
+            with pytest.raises(grpc.RpcError):
+                await call
+    async with home.served() as (process, stub):
+        assert await _numbers(stub) == []
+        reply = await stub.PublishVersion(_stream(messages), timeout=20)
+        assert (reply.created, reply.version.number) == (True, 1)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    async with home.served() as (process, stub):
+        assert await _numbers(stub) == [1]
+        moved = await stub.SetAlias(pb.SetAliasRequest(model="r8", alias="prod", version=1), timeout=20)
+        assert moved.event.sequence == 1
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+    log = open_log(home.settings["EVENTS_URL"])
+    assert [record.headers["ce_type"].rpartition(b".")[2] for record in log.read(MODELS, 0, 10)] == [
+        b"VersionPublished",
+        b"AliasMoved",
+    ]
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "text"),
+    [
+        ({"STORE_URL": "s3://bucket"}, 1, "s3"),
+        ({"STORE_URL": "file://relative/store"}, 1, "store_url"),
+        ({"SIGNING_KEY_FILE": "/nonexistent/key.pem"}, 1, "key.pem"),
+        ({"EVENTS_URL": "kafka://broker"}, 1, "kafka"),
+        ({"STORE": "x"}, 2, "DRAGOMAN_REGISTRY_STORE"),
+        ({"SCAN_PERIOD_S": "soon"}, 2, "SCAN_PERIOD_S"),
+    ],
+)
+async def test_a_wrong_setting_ends_the_start_with_its_name(home: Home, changes, code, text):
+    process = await home.spawn(**changes)
+    _, stderr = await process.communicate()
+    assert process.returncode == code
+    assert text in stderr.decode()
+    assert not home.ready.exists()
+
+
+async def test_trusted_keys_without_the_signing_key_end_the_start(home: Home, tmp_path: Path):
+    SigningKey.generate().save(tmp_path / "other.pem", tmp_path / "other.pub")
+    process = await home.spawn(VERIFYING_KEYS_FILE=str(tmp_path / "other.pub"))
+    _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert "other.pub" in stderr.decode()
