@@ -17,6 +17,7 @@ import pytest
 from dragoman_common.testing import FakeClock
 from dragoman_launcher.announcer import Announcer
 from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.job import JobState
 from dragoman_launcher.memory import MemoryJobEvents, MemoryJobRunner, MemoryJobStore, MemoryRecipeChecker
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.submission import JobSubmission
@@ -94,6 +95,12 @@ class Launcher:
     async def submit(self, request_id="r1", *, tenant="acme", recipe="data: {name: r8}\n", **more):
         given = {"subject": "ana", "model": "r8", "overrides": {}} | more
         return await self.submission.submit(tenant=tenant, request_id=request_id, recipe=recipe, **given)
+
+    async def running(self, job):
+        def found():
+            return self.catalogue.find(job.id).state is JobState.RUNNING and self.catalogue.find(job.id)
+
+        return await _eventually(found, "the job runs")
 
     async def ended(self, job):
         async with asyncio.timeout(DEADLINE_S):

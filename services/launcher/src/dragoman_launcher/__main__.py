@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common import logs, settings, telemetry
 from dragoman_common.clock import SystemClock
+from dragoman_common.errors import DragomanError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_events.opening import open_log
@@ -38,7 +39,11 @@ def main() -> None:
     own = settings.load(LauncherSettings, os.environ, prefix=PREFIX)
     logs.configure("launcher", own.server.log_level)
     telemetry.configure("launcher", own.server.otlp_endpoint)
-    asyncio.run(run(own, os.environ))
+    try:
+        asyncio.run(run(own, os.environ))
+    except DragomanError as error:
+        sys.stderr.write(f"launcher: {error.message}\n")
+        raise SystemExit(1) from None
 
 
 async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:

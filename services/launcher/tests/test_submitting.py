@@ -1,0 +1,146 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Submitting: one request id is one job, whoever races and whatever breaks."""
+
+import asyncio
+
+import pytest
+
+from dragoman_common.errors import InvalidArgumentError, OverloadedError, UnavailableError
+from dragoman_launcher.contracts import NOW
+from dragoman_launcher.job import JobState, Publication
+from dragoman_launcher.memory import MemoryJobStore
+from dragoman_launcher.outcome import Outcome
+
+LOST = Outcome(result=None, exit="exit code 3", log_tail="Traceback\nMemoryError")
+VERSION = Publication(version=4, root_sha256="b" * 64)
+
+
+async def test_sixteen_racers_with_one_request_id_make_one_job(launch):
+    launcher = await launch()
+
+    answers = await asyncio.gather(*(launcher.submit("same") for _ in range(16)))
+
+    assert [created for _, created in answers].count(True) == 1
+    assert len({job.id for job, _ in answers}) == 1
+    assert launcher.checker.num_checks == 1
+    assert len(await launcher.store.load_all()) == 1
+
+
+async def test_racing_launchers_on_one_store_make_one_job(launch):
+    first = await launch()
+    second = await launch(store=first.store, runner=first.runner)
+
+    answers = await asyncio.gather(*(launcher.submit("same") for launcher in (first, second) for _ in range(8)))
+
+    assert [created for _, created in answers].count(True) == 1
+    assert len(first.runner.started) <= 1
+
+
+async def test_the_same_request_id_returns_the_job_also_after_it_failed_and_after_a_restart(launch):
+    first = await launch()
+    job, _ = await first.submit("same")
+    await first.catalogue.change(job.id, lambda job: job.fail(NOW, "boom"))
+
+    second = await launch(store=first.store)
+    again, created = await second.submit("same", recipe="not even a recipe")
+
+    assert not created
+    assert again.state is JobState.FAILED
+    assert again.message == "boom"
+
+
+async def test_too_many_waiting_jobs_are_refused_and_nothing_is_kept_of_them(launch, eventually):
+    launcher = await launch(max_pending=2)
+    job, _ = await launcher.submit("r0")
+    await launcher.running(job)
+    await launcher.submit("r1")
+    await launcher.submit("r2")
+
+    with pytest.raises(OverloadedError, match="max_pending") as refusal:
+        await launcher.submit("r3")
+
+    assert refusal.value.retry_after_s
+    assert len(await launcher.store.load_all()) == 3
+    assert not (await launcher.submit("r2"))[1]
+
+
+async def test_a_limit_on_kept_jobs_is_said_by_name(launch):
+    launcher = await launch(max_jobs=1)
+    await launcher.submit("r0")
+
+    with pytest.raises(OverloadedError, match="max_jobs"):
+        await launcher.submit("r1")
+
+
+async def test_a_refused_recipe_makes_no_job_and_frees_its_place(launch):
+    launcher = await launch(max_pending=1)
+    for _ in range(3):
+        with pytest.raises(InvalidArgumentError, match="refuse me"):
+            await launcher.submit(recipe="data: {name: r8}\nx: refuse me\n")
+
+    assert (await launcher.submit())[1]
+
+
+async def test_a_caller_that_goes_away_while_its_job_is_written_leaves_a_job_that_runs(launch, eventually):
+    class SlowStore(MemoryJobStore):
+        def __init__(self):
+            super().__init__()
+            self.writing, self.go = asyncio.Event(), asyncio.Event()
+
+        async def create(self, spec):
+            self.writing.set()
+            await self.go.wait()
+            return await super().create(spec)
+
+    store = SlowStore()
+    launcher = await launch(store=store)
+    caller = asyncio.create_task(launcher.submit())
+    await store.writing.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+    store.go.set()
+
+    await eventually(lambda: launcher.runner.started, "the job runs")
+
+
+async def test_a_record_written_by_a_call_that_failed_runs_when_the_call_is_repeated(launch, eventually):
+    class AmbiguousStore(MemoryJobStore):
+        async def create(self, spec):
+            if await super().create(spec):
+                raise UnavailableError("the folder cannot be synced")
+            return False
+
+    launcher = await launch(store=AmbiguousStore())
+    with pytest.raises(UnavailableError):
+        await launcher.submit()
+
+    job, created = await launcher.submit()
+
+    assert not created
+    await launcher.running(job)
+
+
+async def test_a_change_written_by_an_append_that_failed_is_not_written_twice(launch, eventually):
+    class AmbiguousStore(MemoryJobStore):
+        def __init__(self):
+            super().__init__()
+            self.has_failed = False
+
+        async def append(self, job):
+            await super().append(job)
+            if not self.has_failed:
+                self.has_failed = True
+                raise UnavailableError("the folder cannot be synced")
+
+    launcher = await launch(store=AmbiguousStore())
+    job, _ = await launcher.submit()
+    await eventually(lambda: launcher.runner.started, "the job runs")
+    launcher.runner.succeed(job.id)
+
+    ended = await launcher.ended(job)
+
+    assert (ended.state, ended.sequence) == (JobState.SUCCEEDED, 2)
+    assert await launcher.store.load(job.id) == ended
