@@ -137,10 +137,35 @@ def make():
     return Make
 
 
-@pytest.fixture(scope="session")
-def fake_platform():
-    """The module beside this one: servers that stand in for registry, tokenizer and worker."""
-    spec = importlib.util.spec_from_file_location("gateway_fake_platform", Path(__file__).with_name("fake_platform.py"))
+def _module(name):
+    spec = importlib.util.spec_from_file_location(f"gateway_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def fake_platform():
+    """The module beside this one: servers that stand in for registry, tokenizer and worker."""
+    return _module("fake_platform")
+
+
+@pytest.fixture(scope="session")
+def running_gateway():
+    """The module beside this one: the wired gateway and a client of it."""
+    return _module("running_gateway")
+
+
+@pytest.fixture
+async def platform(fake_platform, tmp_path):
+    """Registry, tokenizer and worker, with version 1 of r8 in production."""
+    async with fake_platform.platform_running(tmp_path) as made:
+        made.publish(1)
+        yield made
+
+
+@pytest.fixture
+async def gateway(platform, running_gateway):
+    """The wired gateway over that platform."""
+    async with running_gateway.gateway_running(platform) as made:
+        yield made

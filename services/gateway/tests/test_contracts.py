@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ports' contracts, on the fakes and on the real adapters over gRPC and SQLite."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import pytest
+
+from dragoman_common.auth import calling_as
+from dragoman_common.channel import connect
+from dragoman_events.memory import MemoryEventLog
+from dragoman_events.message_event import message_of
+from dragoman_gateway.clients import TokenizerClient, WorkerClient
+from dragoman_gateway.contracts import CatalogueContract, JournalContract, ScorerContract, TokenizerContract
+from dragoman_gateway.journal import EventJournal
+from dragoman_gateway.memory import MemoryCatalogue, MemoryJournal, MemoryScorer, MemoryTokenizer
+from dragoman_gateway.outbox import Outbox
+from dragoman_gateway.record import FeedbackRecord, PredictionRecord
+from dragoman_gateway.registry_client import RegistryCatalogue
+from dragoman_gateway.version import ServedVersion, VersionKey
+from dragoman_models.verify import VerifyingKeys
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def to(platform):
+    """Channels from the gateway to a service of the platform."""
+    channels = []
+
+    def make(name, target=None):
+        tokens = platform.keys.tokens("gateway")
+        channels.append(connect(target or platform.targets[name], audience=name, tokens=tokens))
+        return channels[-1]
+
+    return make
+
+
+class TestMemoryCatalogue(CatalogueContract):
+    @pytest.fixture
+    def known(self, make):
+        return make.served(make.key())
+
+    @pytest.fixture
+    def catalogue(self, known):
+        return MemoryCatalogue([known])
+
+
+class TestRegistryCatalogue(CatalogueContract):
+    @pytest.fixture
+    async def catalogue(self, platform, to):
+        channel = to("registry")
+        yield RegistryCatalogue(channel, VerifyingKeys([platform.registry.key.public_key]))
+        await channel.close()
+
+    @pytest.fixture
+    def known(self, fake_platform):
+        manifest = fake_platform.manifest_of(1)
+        return ServedVersion(
+            key=VersionKey(tenant="local", model="r8", number=1, root_sha256=manifest.root_sha256),
+            task=manifest.task,
+            architecture=manifest.architecture,
+            labels=manifest.labels,
+            max_text_bytes=1_000,
+            max_tokens=128,
+        )
+
+    async def test_a_version_seen_before_outlives_the_registry(self, catalogue, known, platform):
+        await catalogue.get("local", "r8", 1)
+        platform.registry.versions.clear()
+        assert await catalogue.get("local", "r8", 1) == known
+
+
+class TestMemoryTokenizer(TokenizerContract):
+    @pytest.fixture
+    def tokenizer(self):
+        return MemoryTokenizer()
+
+    @pytest.fixture
+    def key(self, make):
+        return make.key()
+
+
+class TestTokenizerClient(TokenizerContract):
+    @pytest.fixture
+    async def tokenizer(self, to):
+        channel = to("tokenizer")
+        with calling_as("local"):
+            yield TokenizerClient(channel, timeout_s=5)
+        await channel.close()
+
+    @pytest.fixture
+    def key(self, make):
+        return make.key()
+
+
+class TestMemoryScorer(ScorerContract):
+    @pytest.fixture
+    def scorer(self, fake_platform):
+        return MemoryScorer(3, {"gone": [fake_platform.unavailable()]})
+
+    @pytest.fixture
+    def address(self):
+        return "here"
+
+    @pytest.fixture
+    def gone(self):
+        return "gone"
+
+    @pytest.fixture
+    def key(self, make):
+        return make.key()
+
+
+class TestWorkerClient(ScorerContract):
+    @pytest.fixture
+    async def scorer(self, to, address, gone):
+        channels = {address: to("worker"), gone: to("worker", gone)}
+        yield WorkerClient(channels, timeout_s=5)
+        for channel in channels.values():
+            await channel.close()
+
+    @pytest.fixture
+    def address(self, platform):
+        return platform.targets["worker"]
+
+    @pytest.fixture
+    def gone(self, unused_tcp_port):
+        return f"127.0.0.1:{unused_tcp_port}"
+
+    @pytest.fixture
+    def key(self, fake_platform):
+        with calling_as("local"):
+            yield VersionKey(tenant="local", model="r8", number=1, root_sha256=fake_platform.manifest_of(1).root_sha256)
+
+
+def prediction(row):
+    return PredictionRecord(
+        tenant="local",
+        subject="ann",
+        request_id="ab" * 16,
+        row=row,
+        model="r8",
+        version=1,
+        root_sha256="c" * 64,
+        arm="stable",
+        code="OK",
+        label="grain",
+        score=0.5,
+        num_tokens=3,
+        accept_time=NOW,
+        latency_ms=1.5,
+    )
+
+
+class TestMemoryJournal(JournalContract):
+    @pytest.fixture
+    def records(self):
+        return [prediction(0), prediction(1)]
+
+    @pytest.fixture
+    def journal(self):
+        return MemoryJournal()
+
+    @pytest.fixture
+    def read(self, journal):
+        return lambda: [("dragoman.predictions", record.request_id, record.row) for record in journal.records]
+
+
+class TestEventJournal(JournalContract):
+    @pytest.fixture
+    def log(self):
+        return MemoryEventLog()
+
+    @pytest.fixture
+    def records(self):
+        return [prediction(0), prediction(1)]
+
+    @pytest.fixture
+    async def journal(self, log):
+        outbox = Outbox(log, max_pending_events=100, on_dropped=lambda _: None)
+        running = asyncio.ensure_future(outbox.run())
+        yield EventJournal(outbox)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    @pytest.fixture
+    def read(self, log):
+        from dragoman.events.v1 import events_pb2
+
+        def messages():
+            found = [
+                message_of(record.event(), events_pb2.Prediction) for record in log.read("dragoman.predictions", 0, 9)
+            ]
+            return [("dragoman.predictions", message.request_id, message.row) for message in found]
+
+        return messages
+
+    async def test_the_envelope_says_what_the_message_says(self, journal, log):
+        await journal.record([prediction(7)])
+        (record,) = log.read("dragoman.predictions", 0, 10)
+        event = record.event()
+        assert (event.id, event.source, event.subject, event.time) == (
+            f"{'ab' * 16}/7",
+            "dragoman/gateway",
+            "r8/1",
+            NOW,
+        )
+        assert event.type == "dragoman.events.v1.Prediction"
+        assert {
+            "requestid": "ab" * 16,
+            "tenant": "local",
+            "modelid": "r8",
+            "modelversion": "1",
+            "arm": "stable",
+        }.items() <= event.extensions.items()
+        assert record.key == b"local/" + b"ab" * 16
+
+    async def test_feedback_of_one_call_shares_its_predictions_key(self, journal, log):
+        feedback = FeedbackRecord(
+            tenant="local", subject="ann", request_id="ab" * 16, row=0, true_label="grain", receive_time=NOW
+        )
+        await journal.record([feedback])
+        await journal.record([prediction(0)])
+        assert log.read("dragoman.feedback", 0, 1)[0].key == log.read("dragoman.predictions", 0, 1)[0].key
