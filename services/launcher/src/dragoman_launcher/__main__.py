@@ -20,6 +20,7 @@ from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.event_log import EventLogJobEvents
 from dragoman_launcher.folder_store import FolderJobStore
 from dragoman_launcher.job import TrainingJob
+from dragoman_launcher.job_metrics import measure
 from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.servicer import POLICY, LauncherServicer
@@ -113,6 +114,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         await announcer.drained(ANNOUNCE_WAIT_S)
 
     await supervisor.load()
+    measure(catalogue, queue, telemetry.meter("dragoman_launcher"))
     try:
         await serve(
             [Service(register=launcher_pb2_grpc.add_LauncherServiceServicer_to_server, servicer=servicer)],

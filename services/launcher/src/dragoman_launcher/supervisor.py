@@ -12,6 +12,7 @@ again until it is taken, or found again by the next launcher.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
@@ -153,7 +154,8 @@ class JobSupervisor:
             self._attend(job_id, start=True)
 
     def _attend(self, job_id: str, *, start: bool = False) -> None:
-        task = asyncio.create_task(self._run(job_id, start=start), name=f"job {job_id}")
+        # A context of its own: a job outlives the call that submitted it, and must not carry its caller and deadline.
+        task = asyncio.create_task(self._run(job_id, start=start), name=f"job {job_id}", context=Context())
         self._tasks[job_id] = task
         task.add_done_callback(lambda done: self._left(job_id, done))
 
@@ -222,7 +224,8 @@ class JobSupervisor:
     def _stop(self, job_id: str) -> None:
         if job_id in self._stops:
             return
-        task = asyncio.create_task(self._runner.stop(job_id, self._limits.cancel_grace_s), name=f"stop {job_id}")
+        stop = self._runner.stop(job_id, self._limits.cancel_grace_s)
+        task = asyncio.create_task(stop, name=f"stop {job_id}", context=Context())
         self._stops[job_id] = task
         task.add_done_callback(lambda done: self._stopped(job_id, done))
 
