@@ -35,6 +35,9 @@ MAX_SCORING_ROWS = 64
 MAX_SCORING_TOKENS = 16384
 """Padded tokens run together by score(); bounds its memory to a few hundred megabytes at hidden size 256."""
 
+SCORING_LENGTH_STEP = 8
+"""score() pads rows to a multiple of this: oneDNN prepares each new shape for 0.5 ms a cell, so shapes should recur."""
+
 CELLS = ("lstm", "gru")
 POOLINGS = ("max_mean", "last")
 
@@ -204,7 +207,7 @@ class RnnClassifier:
         result = np.empty((len(batch), self.num_labels), dtype=np.float32)
         with torch.inference_mode():
             for rows in _pieces(lengths):
-                ids_BT, lengths_B = pad([batch[row] for row in rows])
+                ids_BT, lengths_B = pad([batch[row] for row in rows], length_step=SCORING_LENGTH_STEP)
                 result[rows] = (self._network(ids_BT, lengths_B) / h.temperature).numpy()
         return result
 
@@ -219,17 +222,18 @@ class RnnClassifier:
         self.score([short, long])
 
 
-def pad(rows: Sequence[TokenIds]) -> tuple[Tensor, Tensor]:
+def pad(rows: Sequence[TokenIds], *, length_step: int = 1) -> tuple[Tensor, Tensor]:
     """Right-pad rows with PAD_ID.
 
     Args:
         rows: B rows of 1..T token ids.
+        length_step: T becomes a multiple of this.
 
     Returns:
         ids_BT and lengths_B, both int64.
     """
     lengths = [row.size for row in rows]
-    padded = np.full((len(rows), max(lengths)), PAD_ID, dtype=np.int64)
+    padded = np.full((len(rows), -(-max(lengths) // length_step) * length_step), PAD_ID, dtype=np.int64)
     for index, row in enumerate(rows):
         padded[index, : row.size] = row
     return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
