@@ -84,7 +84,7 @@ class World:
 
     def __post_init__(self):
         self.router = Router(self.aliases, self.workers, self.catalogue, max_hold_s=10.0)
-        self.models = ModelDirectory(self.router, self.catalogue)
+        self.models = ModelDirectory(self.router, self.catalogue, self.limits)
         self.pipeline = Pipeline(
             router=self.router,
             tokenizer=self.tokenizer,

@@ -84,7 +84,7 @@ async def run(config: Settings) -> None:
     readiness = Readiness(router, tokenizer)
     outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)
     journal = EventJournal(outbox)
-    models = ModelDirectory(router, catalogue)
+    models = ModelDirectory(router, catalogue, limits)
     pipeline = Pipeline(
         router=router,
         tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),

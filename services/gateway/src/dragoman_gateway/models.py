@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dragoman_gateway.limits import Limits
 from dragoman_gateway.policy import Principal, authorise
 from dragoman_gateway.ports import VersionCatalogue
 from dragoman_gateway.route import Router
@@ -25,7 +26,8 @@ class ServedAlias:
 class ModelDirectory:
     """Answers only about models that the principal may ask."""
 
-    def __init__(self, router: Router, catalogue: VersionCatalogue) -> None:
+    def __init__(self, router: Router, catalogue: VersionCatalogue, limits: Limits) -> None:
+        self._limits = limits
         self._router = router
         self._catalogue = catalogue
 
@@ -65,15 +67,14 @@ class ModelDirectory:
         numbers = {key.number for key, _ in self._router.index(principal.tenant) if key.model == selector.model}
         return route.version, sorted(numbers | {route.version.key.number})
 
-
-def properties_of(version: ServedVersion) -> dict[str, str]:
-    """What the protocol's metadata has no field for. `labels` is a JSON list in the order of the scores."""
-    return {
-        "task": version.task,
-        "architecture": version.architecture,
-        "labels": json.dumps(list(version.labels), ensure_ascii=False),
-        "max_text_bytes": str(version.max_text_bytes),
-        "max_tokens": str(version.max_tokens),
-        "root_sha256": version.key.root_sha256,
-        "version": str(version.key.number),
-    }
+    def properties(self, version: ServedVersion) -> dict[str, str]:
+        """What the protocol's metadata has no field for. `labels` is a JSON list in the order of the scores."""
+        return {
+            "task": version.task,
+            "architecture": version.architecture,
+            "labels": json.dumps(list(version.labels), ensure_ascii=False),
+            "max_text_bytes": str(min(version.max_text_bytes, self._limits.max_text_bytes)),
+            "max_tokens": str(version.max_tokens),
+            "root_sha256": version.key.root_sha256,
+            "version": str(version.key.number),
+        }

@@ -12,7 +12,7 @@ from dragoman_gateway import oip_codec
 from dragoman_gateway.callers import principal_of
 from dragoman_gateway.infer_contract import TEXT
 from dragoman_gateway.limits import Limits
-from dragoman_gateway.models import ModelDirectory, properties_of
+from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.pipeline import Call, Pipeline
 from dragoman_gateway.readiness import Readiness
 from dragoman_gateway.selector import parse_selector, parse_version
@@ -61,7 +61,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Any) -> pb.ModelMetadataResponse:
         selector = parse_selector(request.name, parse_version(request.version, field="version"), field="name")
         version, numbers = await self._models.describe(principal_of(current_caller()), selector)
-        return oip_codec.metadata_to_pb(request.name, version, numbers, properties_of(version))
+        return oip_codec.metadata_to_pb(request.name, version, numbers, self._models.properties(version))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
         parsed = oip_codec.call_from_pb(request, self._limits)

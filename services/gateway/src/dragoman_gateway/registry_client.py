@@ -16,9 +16,10 @@ import grpc
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
 from dragoman_common.auth import calling_as
-from dragoman_common.errors import DataLossError, NotFoundError, UnavailableError
+from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.clients import calling
+from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.route import Router
 from dragoman_gateway.streams import WATCH_LIFE_S, follow
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
@@ -114,8 +115,11 @@ class AliasWatch:
         try:
             # Fetched now: calls need not wait for it, and a version that does not hold never becomes the target.
             await self._catalogue.get(stable.tenant, stable.model, stable.number, root_sha256=stable.root_sha256)
-        except (UnavailableError, NotFoundError) as error:
-            _logger.warning("version not fetched yet", extra={"model": stable.model, "reason": error.message})
+        except DataLossError:
+            raise
+        except (DragomanError, ContractBrokenError) as error:
+            # The event holds; its version is fetched by the first call that needs it.
+            _logger.warning("version not fetched yet", extra={"model": stable.model, "reason": str(error)})
         self._router.apply(target)
 
 

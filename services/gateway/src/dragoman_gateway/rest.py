@@ -22,7 +22,7 @@ from dragoman_gateway.callers import principal_of
 from dragoman_gateway.http_errors import refusal, response_of
 from dragoman_gateway.infer_contract import TEXT
 from dragoman_gateway.limits import Limits
-from dragoman_gateway.models import ModelDirectory, properties_of
+from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.oip import EXTENSIONS, SERVER_NAME, server_version
 from dragoman_gateway.pipeline import Call, Pipeline
 from dragoman_gateway.readiness import Readiness
@@ -128,7 +128,7 @@ class RestApi:
     async def _model(self, request: web.Request) -> web.Response:
         version, numbers = await self._models.describe(principal_of(request[_CALLER]), _selector(request))
         name = request.match_info["model"]
-        return web.json_response(rest_codec.metadata_to_json(name, version, numbers, properties_of(version)))
+        return web.json_response(rest_codec.metadata_to_json(name, version, numbers, self._models.properties(version)))
 
     async def _model_ready(self, request: web.Request) -> web.Response:
         is_ready = self._models.is_ready(principal_of(request[_CALLER]), _selector(request))

@@ -11,9 +11,17 @@ MAX_LEEWAY_S = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GatewayServerSettings(ServerSettings):
+    """Every service's settings; only where to listen is fixed here, because clients have to know it."""
+
+    listen: str = "127.0.0.1:9000"
+    """host:port of the gRPC side."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    server: ServerSettings
-    """The gRPC side. On a laptop LISTEN is 127.0.0.1:9000."""
+    server: GatewayServerSettings
+    """The gRPC side."""
     http_listen: str = "127.0.0.1:8080"
     """host:port of the HTTP side: health and OIP v2 REST. Port 0 takes a free one, which the HTTP ready file names."""
     http_ready_file: Path | None = None

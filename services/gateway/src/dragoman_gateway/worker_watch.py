@@ -13,6 +13,14 @@ from dragoman_gateway.streams import WATCH_LIFE_S, follow
 from dragoman_gateway.version import VersionKey
 from dragoman_gateway.workers import WorkerReport, WorkerTable
 
+_STATES = {
+    pb.LOAD_STATE_LOADING: "LOADING",
+    pb.LOAD_STATE_READY: "READY",
+    pb.LOAD_STATE_DRAINING: "DRAINING",
+    pb.LOAD_STATE_FAILED: "FAILED",
+}
+"""A state that a newer worker may report is none that can be routed to."""
+
 
 def report_from_pb(message: pb.WatchLoadedResponse) -> WorkerReport:
     """One worker's report."""
@@ -20,7 +28,7 @@ def report_from_pb(message: pb.WatchLoadedResponse) -> WorkerReport:
         states={
             VersionKey(
                 tenant=version.tenant, model=version.model, number=version.number, root_sha256=version.root_sha256
-            ): pb.LoadState.Name(version.state).removeprefix("LOAD_STATE_")
+            ): _STATES.get(version.state, "UNKNOWN")
             for version in message.versions
         },
         num_waiting=message.load.num_waiting,

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The gateway as a process: settings from the environment, both ports, an answer, drain on SIGTERM."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import pytest
+
+from dragoman_common.settings import SettingsError, parse
+from dragoman_gateway.settings import Settings
+
+PREFIX = "DRAGOMAN_GATEWAY_"
+REQUIRED = {
+    "KEY_FILE": "k",
+    "TRUST_FILE": "t",
+    "REGISTRY_TARGET": "127.0.0.1:1",
+    "REGISTRY_KEYS_FILE": "r",
+    "TOKENIZER_TARGET": "127.0.0.1:2",
+    "WORKER_TARGETS": "127.0.0.1:3, 127.0.0.1:4",
+    "EVENTS": "sqlite:///events.db",
+    "USER_JWKS_FILE": "j",
+}
+
+
+def settings_of(**changes):
+    return parse(Settings, {PREFIX + name: value for name, value in (REQUIRED | changes).items()}, prefix=PREFIX)
+
+
+def test_clients_find_the_gateway_where_it_always_is():
+    assert (settings_of().server.listen, settings_of().http_listen) == ("127.0.0.1:9000", "127.0.0.1:8080")
+
+
+def test_every_worker_address_is_read():
+    assert settings_of().worker_targets == ("127.0.0.1:3", "127.0.0.1:4")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"USER_LEEWAY_S": "61"}, "USER_LEEWAY_S must be 0 to 60"),
+        ({"WORKER_TARGETS": ""}, "WORKER_TARGETS names no worker"),
+        ({"MAX_ROWS": "0"}, "MAX_ROWS must be at least 1"),
+        ({"USER_ALGORITHMS": "HS256"}, "no such setting"),
+    ],
+)
+def test_settings_that_serve_nobody_are_refused(changes, message):
+    with pytest.raises(SettingsError, match=message):
+        settings_of(**changes)
+
+
+async def start(environment):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "dragoman_gateway", env=clean | environment, stderr=asyncio.subprocess.PIPE
+    )
+
+
+async def test_a_process_answers_and_drains(platform):
+    environment = platform.environment()
+    process = await start(environment)
+    try:
+        ports = {}
+        while len(ports) < 2:
+            line = json.loads(await process.stderr.readline())
+            if line["message"].startswith("listening"):
+                ports[line["message"]] = line["port"]
+        url = f"http://127.0.0.1:{ports['listening for HTTP']}"
+        headers = {"Authorization": f"Bearer {platform.token()}"}
+        tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["oil"]}
+        async with aiohttp.ClientSession() as session:
+            # The call itself waits for the worker to be known; only the aliases must have been read before.
+            async with asyncio.timeout(10):
+                while True:
+                    async with session.get(f"{url}/readyz") as response:
+                        if response.status == 200:
+                            break
+            async with session.post(
+                f"{url}/v2/models/r8/infer", json={"inputs": [tensor]}, headers=headers
+            ) as response:
+                assert response.status == 200
+        process.send_signal(signal.SIGTERM)
+        rest = (await process.stderr.read()).decode().splitlines()
+        assert await process.wait() == 0
+        assert json.loads(rest[-1])["message"] == "stopped"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_key_file_that_cannot_be_used_ends_the_start_with_its_reason(platform):
+    environment = platform.environment()
+    (platform.folder / "users.jwks.json").write_text('{"keys": []}')
+    process = await start(environment)
+    _, stderr = await process.communicate()
+    assert process.returncode == 2
+    assert "not empty" in stderr.decode()
+    assert "Traceback" not in stderr.decode()
