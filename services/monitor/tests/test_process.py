@@ -18,7 +18,9 @@ from dragoman_common.settings import SettingsError, parse
 from dragoman_common.testing import TestKeys
 from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
+from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.settings import PREFIX, Settings
+from dragoman_monitor.sqlite import SqliteMonitorStore
 
 START_LIMIT_S = 30
 POLL_S = 0.01
@@ -100,3 +102,25 @@ def test_an_unknown_event_log_ends_the_process(environment):
     assert ended.returncode != 0
     assert "kafka" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_reader_that_cannot_go_on_ends_the_process(world, tmp_path, environment):
+    # A defect in the books: nothing that waiting would heal, and nothing to be served beside.
+    store = SqliteMonitorStore(tmp_path / "monitor.db", CountingRules())
+    store._writer.execute(
+        "CREATE TRIGGER defect BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'planted'); END"
+    )
+    store.close()
+    log = SqliteEventLog(tmp_path / "events.db")
+    log.write(PREDICTIONS, [world.message(world.prediction(1))])
+    log.close()
+    ended = subprocess.run(
+        [sys.executable, "-m", "dragoman_monitor"],
+        env=os.environ | environment[1],
+        capture_output=True,
+        text=True,
+        timeout=START_LIMIT_S,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "planted" in ended.stderr

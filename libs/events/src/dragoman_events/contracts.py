@@ -94,6 +94,7 @@ class EventLogContract:
         log.append(TOPIC, b"k", [event(n) for n in range(5)])
         consumer = log.consumer(TOPIC, "g")
         consumer.poll(5, TIMEOUT_S)
+        consumer.commit()
         consumer.commit({0: 3})
         consumer.commit({})
         assert consumer.committed() == {0: 3}

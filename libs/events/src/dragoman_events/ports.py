@@ -93,7 +93,8 @@ class Consumer(Protocol):
     def commit(self, offsets: Mapping[int, int] | None = None) -> None:
         """Let the group start from these offsets (partition -> next offset) after a restart; durable on return.
 
-        Without an argument: the positions, which says that all that was polled is done with.
+        Without an argument: the positions, which says that all that was polled is done with. Partitions that are no
+        longer this consumer's are passed over: whoever has them now says how far they are.
 
         Raises:
             UnavailableError: nothing was committed, or the reply was lost; repeating is harmless.
