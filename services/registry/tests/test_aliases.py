@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_events.topics import MODELS
 from dragoman_models.verify import VerifyingKeys, verify_alias_event
-from dragoman_registry import convert
+from dragoman_registry import convert, promotion
 
 
 @pytest.fixture
@@ -232,3 +232,12 @@ async def test_models_are_listed_with_their_aliases(published):
 def test_times_survive_conversion():
     time = convert.time_from_pb(pb.GetAliasRequest().at_time, field="t")
     assert convert.time_from_pb(convert.time_to_pb(time), field="t") == time
+
+
+async def test_a_model_has_a_bounded_number_of_aliases(published, refused, monkeypatch):
+    monkeypatch.setattr(promotion, "MAX_ALIASES", 2)
+    await published.move(1)
+    await published.move(1, alias="canary")
+    async with refused("FAILED_PRECONDITION", "2 aliases"):
+        await published.move(1, alias="third")
+    assert (await published.move(2)).sequence == 2

@@ -10,7 +10,11 @@ import grpc
 import pytest
 
 from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.channel import connect
+from dragoman_common.clock import SystemClock
 from dragoman_common.errors import UnavailableError
+from dragoman_common.service_keys import FixedToken
 from dragoman_events.topics import MODELS
 from dragoman_models.verify import VerifyingKeys, verify_manifest
 from dragoman_registry.folder import FolderStore
@@ -369,7 +373,7 @@ async def test_a_platform_service_must_say_for_which_tenant_it_reads(registry, c
 async def test_only_trainers_and_operators_publish_and_only_operators_move(registry, make, refused):
     async with registry.client("gateway") as gateway, registry.client("trainer") as trainer:
         async with refused("PERMISSION_DENIED"):
-            await gateway.publish(make.good())
+            await gateway.send([])
         async with refused("PERMISSION_DENIED"):
             await gateway.move(1)
         async with refused("PERMISSION_DENIED"):
@@ -425,3 +429,53 @@ async def test_republishing_heals_a_damaged_blob(registry, client, make, refused
         await client.download(1, "weights.safetensors")
     assert not (await client.publish(files)).created
     assert await client.download(1, "weights.safetensors") == files["weights.safetensors"]
+
+
+async def test_content_that_is_being_published_under_one_number_is_not_given_another(registry, client, make, refused):
+    await client.publish(make.good(0))
+    root = (await client.publish(make.good(1), publish_id="p2")).version.root_sha256
+    # As if that publish had been cut off between its claim and its commit, and its registry had died.
+    del registry.store.objects["tenants/acme/models/r8/versions/2"]
+    registry.catalog._tenants.clear()
+    assert f"tenants/acme/models/r8/by-digest/{root}" in registry.store.objects
+    async with refused("ABORTED", "as version 2"):
+        await client.publish(make.good(1), publish_id="p3", number=5)
+    assert (await client.publish(make.good(1), publish_id="p4")).version.number == 2
+
+
+async def test_a_training_jobs_version_carries_the_job_of_its_token(registry, make, refused):
+    keys = registry.server.keys
+    token = keys.key("launcher").token(
+        audience="registry", clock=SystemClock(), tenant="acme", identity="trainer", job_id="job-7"
+    )
+    async with connect(registry.server.target, audience="registry", tokens=FixedToken(token)) as channel:
+        publish = registry_pb2_grpc.RegistryServiceStub(channel).PublishVersion
+
+        def messages(job_id: str):
+            first, *rest = make.upload(make.good())
+            first.header.lineage.job_id = job_id
+            return iter([first, *rest])
+
+        async with refused("PERMISSION_DENIED", "job-7"):
+            await publish(messages("job-8"))
+        version = (await publish(messages(""))).version
+        assert (version.lineage.job_id, version.publisher) == ("job-7", "trainer:job-7")
+
+
+async def test_a_manifest_too_large_for_a_message_is_refused_and_large_ones_page_by_bytes(client, make, refused):
+    labels = tuple(f"{n:04d}" + "\U0001f600" * 100 for n in range(2000))
+    messages = make.upload(make.files(labels=labels), publish_id="p0")
+    messages[0].header.lineage.recipe = "\U0001f600" * 65536
+    async with refused("INVALID_ARGUMENT", "manifest would have"):
+        await client.send(messages)
+    for seed in range(4):
+        await client.publish(make.files(b"%d" % seed, labels=labels), publish_id=f"p{seed + 1}")
+    numbers, token, pages = [], "", 0
+    while True:
+        reply = await client.stub.ListVersions(pb.ListVersionsRequest(model="r8", page_token=token))
+        numbers += [version.number for version in reply.versions]
+        pages += 1
+        if not (token := reply.next_page_token):
+            break
+    assert numbers == [4, 3, 2, 1]
+    assert 1 < pages <= 4

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every object store keeps the port's contract; the folder also keeps to itself."""
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -126,3 +127,19 @@ async def test_a_root_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DragomanError, match="root"):
         FolderStore(tmp_path / "file" / "store")
+
+
+async def test_a_full_disk_is_unavailable_leaves_nothing_and_heals(folder: FolderStore, tmp_path: Path, monkeypatch):
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(UnavailableError, match="No space"):
+            await folder.create(KEY, DATA)
+        with pytest.raises(UnavailableError, match="No space"):
+            await folder.put_blob(BLOB, stream(DATA), size_bytes=10, sha256=SHA256)
+    assert names(tmp_path / "store" / ".tmp") == []
+    await folder.create(KEY, DATA)
+    await folder.put_blob(BLOB, stream(DATA), size_bytes=10, sha256=SHA256)
+    assert await folder.read(BLOB) == DATA

@@ -189,3 +189,22 @@ async def test_an_offset_outside_of_the_file_is_refused(served, refused):
     for offset in (-1, 10**9):
         async with refused("INVALID_ARGUMENT", "offset_bytes"):
             await served.download(1, "model.json", offset=offset)
+
+
+async def test_an_alias_that_points_to_replaced_content_is_data_loss(registry, served, make, start, refused):
+    # The same key signed both, so only the digest in the event tells them apart.
+    async with start() as elsewhere, elsewhere.client() as client:
+        for seed in (7, 8):
+            await client.publish(make.good(seed), publish_id=f"p{seed}")
+        registry.store.objects[f"{VERSION[:-1]}2"] = elsewhere.store.objects[f"{VERSION[:-1]}2"]
+    async with refused("DATA_LOSS", "prod points to"):
+        await served.stub.GetVersion(pb.GetVersionRequest(model="r8", alias="prod"))
+
+
+async def test_damage_is_logged_by_name(registry, served, refused, caplog):
+    registry.store.objects[VERSION] = b"{}"
+    async with refused("DATA_LOSS"):
+        await served.get(1)
+    assert [r.reason for r in caplog.records if r.message == "a record does not verify"] == [
+        "acme/r8/versions/1: the key 'format' is missing"
+    ]

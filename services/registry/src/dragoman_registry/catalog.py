@@ -10,9 +10,10 @@ here once and is gone from the store is DATA_LOSS too, never "not found".
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from dragoman_common.errors import DataLossError, DragomanError
+from dragoman_common.errors import DataLossError
 from dragoman_registry import layout
 from dragoman_registry.alias import StoredEvent
 from dragoman_registry.model_version import ModelVersionNotFoundError, StoredVersion
@@ -78,35 +79,37 @@ class Catalog:
             self._watch.publish(event)
 
     async def checked_version(self, tenant: str, model: str, number: int) -> StoredVersion:
-        """Read a version from the store and verify it.
+        """Read a version from the store and verify it; damage is logged.
 
         Raises:
             ModelVersionNotFoundError: there is none.
             DataLossError: it does not verify, or it was there and is gone.
         """
-        try:
-            version = await self._reader.version(tenant, model, number)
-        except ModelVersionNotFoundError:
-            entry = self._tenants.get(tenant, {}).get(model)
-            if entry is not None and number in entry.versions:
-                raise DataLossError(f"{tenant}/{model}/versions/{number}: is gone from the store") from None
-            raise
+        with _damage_logged():
+            try:
+                version = await self._reader.version(tenant, model, number)
+            except ModelVersionNotFoundError:
+                entry = self._tenants.get(tenant, {}).get(model)
+                if entry is not None and number in entry.versions:
+                    raise DataLossError(f"{tenant}/{model}/versions/{number}: is gone from the store") from None
+                raise
         self.learn_version(version)
         return version
 
     async def checked_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
-        """Read an alias's chain from the store and verify it.
+        """Read an alias's chain from the store and verify it; damage is logged.
 
         Raises:
             DataLossError: it does not verify, or it is shorter than it was: a rollback that no event records.
         """
-        chain = await self._reader.chain(tenant, model, alias)
-        entry = self._tenants.get(tenant, {}).get(model)
-        known = entry.aliases.get(alias) if entry else None
-        if known is not None and len(chain) < known.record.sequence:
-            raise DataLossError(
-                f"{tenant}/{model}/aliases/{alias}: event {known.record.sequence} is gone from the store"
-            )
+        with _damage_logged():
+            chain = await self._reader.chain(tenant, model, alias)
+            entry = self._tenants.get(tenant, {}).get(model)
+            known = entry.aliases.get(alias) if entry else None
+            if known is not None and len(chain) < known.record.sequence:
+                raise DataLossError(
+                    f"{tenant}/{model}/aliases/{alias}: event {known.record.sequence} is gone from the store"
+                )
         for event in chain[known.record.sequence if known else 0 :]:
             self.learn_event(event)
         return chain
@@ -124,21 +127,22 @@ class Catalog:
     async def _scan_model(self, tenant: str, model: str) -> None:
         known = self._tenants.get(tenant, {}).get(model)
         for name in await self._store.names_below(layout.versions(tenant, model)):
-            if not name.isdecimal() or (known is not None and int(name) in known.versions):
-                continue
-            try:
-                self.learn_version(await self._reader.version(tenant, model, int(name)))
-            except (DataLossError, ModelVersionNotFoundError) as error:
-                _log_damage(error)
+            if name.isdecimal() and (known is None or int(name) not in known.versions):
+                with suppress(DataLossError, ModelVersionNotFoundError):
+                    await self.checked_version(tenant, model, int(name))
         for alias in await self._store.names_below(layout.aliases(tenant, model)):
-            try:
+            with suppress(DataLossError):
                 await self.checked_chain(tenant, model, alias)
-            except DataLossError as error:
-                _log_damage(error)
 
     def _entry(self, tenant: str, model: str) -> ModelEntry:
         return self._tenants.setdefault(tenant, {}).setdefault(model, ModelEntry())
 
 
-def _log_damage(error: DragomanError) -> None:
-    logger.error("a record does not verify", extra={"error": str(error)})
+@contextmanager
+def _damage_logged() -> Iterator[None]:
+    try:
+        yield
+    except DataLossError as error:
+        # The message names the object; somebody wrote to the store, or it lost something.
+        logger.error("a record does not verify", extra={"reason": error.message})  # noqa: TRY400 - no defect of ours
+        raise

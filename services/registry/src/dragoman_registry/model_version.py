@@ -29,6 +29,8 @@ from dragoman_registry.name import check_name
 from dragoman_text.strict_json import parse_object
 
 OBJECT_FORMAT = "dragoman.version-object/1"
+# As a message a version repeats its manifest in up to three forms, and the message limit is 4 MiB.
+MAX_MANIFEST_BYTES = 1 << 20
 MAX_EVALUATION_FILE_BYTES = 16 << 20
 _MAX_ID_CHARS = 256
 
@@ -103,11 +105,12 @@ def manifest_of(
     """Describe the version that a request and its model.json make.
 
     Raises:
-        InvalidArgumentError: model.json names a tokenizer file that is not among the files.
+        InvalidArgumentError: model.json names a tokenizer file that is not among the files, or the manifest would be
+            too large to be sent in one message.
     """
     if config.tokenizer.file not in {file.path for file in request.files}:
         raise InvalidArgumentError(f"files: {MODEL_FILE} names {config.tokenizer.file}, which is not among them")
-    return VersionManifest(
+    manifest = VersionManifest(
         tenant=request.tenant,
         model=request.model,
         number=number,
@@ -124,6 +127,12 @@ def manifest_of(
         nonce=nonce,
         lineage=request.lineage,
     )
+    if (size := len(manifest.to_payload())) > MAX_MANIFEST_BYTES:
+        raise InvalidArgumentError(
+            f"the version's manifest would have {size} bytes, the limit is {MAX_MANIFEST_BYTES}: "
+            "its labels, file names and recipe are too long together"
+        )
+    return manifest
 
 
 def sign_version(manifest: VersionManifest, key: SigningKey) -> StoredVersion:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DragomanError
+from dragoman_common.errors import DragomanError, FailedPreconditionError
 from dragoman_models.record import VersionManifest
 from dragoman_models.signing import SigningKey, sign_alias_record
 from dragoman_registry import layout
@@ -27,12 +27,15 @@ from dragoman_registry.alias import (
     pointed_before,
 )
 from dragoman_registry.catalog import Catalog
-from dragoman_registry.gate import Contender, judge, require_evaluation
+from dragoman_registry.gate import Contender, GateRefusedError, judge, require_evaluation
 from dragoman_registry.ports import ModelNews, ObjectExistsError, ObjectStore
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
 
 logger = logging.getLogger(__name__)
+
+MAX_ALIASES = 100
+MAX_SUMMARY_CHARS = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +100,20 @@ class Promotion:
         if (earlier := made_before(chain, move)) is not None:
             return earlier, False
         check_expected(chain, move)
-        summary = await self._gate(move, chain, version)
+        if not chain and len(await self._store.names_below(layout.aliases(move.tenant, move.model))) >= MAX_ALIASES:
+            raise FailedPreconditionError(f"model {move.model} has {MAX_ALIASES} aliases, which is the limit")
+        try:
+            summary = await self._gate(move, chain, version)
+        except GateRefusedError as error:
+            logger.info("move refused", extra={"model": move.model, "alias": move.alias, "reason": error.message})
+            raise
         record = next_record(
-            chain, move, version, gate_summary=summary, now=self._clock.now(), nonce=secrets.token_hex(16)
+            chain,
+            move,
+            version,
+            gate_summary=summary[:MAX_SUMMARY_CHARS],
+            now=self._clock.now(),
+            nonce=secrets.token_hex(16),
         )
         envelope = await asyncio.to_thread(sign_alias_record, record, self._key)
         key = layout.alias_event(move.tenant, move.model, move.alias, record.sequence)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,21 @@ from google.protobuf.duration_pb2 import Duration
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import PLATFORM, Caller, current_caller
-from dragoman_common.errors import InvalidArgumentError, OverloadedError, PermissionDeniedError, UnavailableError
+from dragoman_common.errors import (
+    DataLossError,
+    DragomanError,
+    InvalidArgumentError,
+    OverloadedError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from dragoman_registry import convert
 from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_time, check_move
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.model_version import PublishRequest, StoredVersion, check_request
 from dragoman_registry.name import check_name
+from dragoman_registry.paging import fill_page, number_after, page_size
 from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.settings import RegistrySettings
@@ -41,8 +50,8 @@ else:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PAGE_SIZE = 100
-MAX_PAGE_SIZE = 1000
+DRAIN_S = 5.0
+DRAIN_BYTES = 64 << 20
 
 
 class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
@@ -70,8 +79,15 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def PublishVersion(  # noqa: N802 - the name of the RPC
         self, request_iterator: AsyncIterator[pb.PublishVersionRequest], _context: Context
     ) -> pb.PublishVersionResponse:
+        try:
+            return await self._publish(request_iterator)
+        except DragomanError:
+            await _drain(request_iterator)
+            raise
+
+    async def _publish(self, requests: AsyncIterator[pb.PublishVersionRequest]) -> pb.PublishVersionResponse:
         caller, tenant = _caller()
-        first = await anext(request_iterator, None)
+        first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgumentError("the first message of an upload must be its header")
         request = check_request(
@@ -83,7 +99,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             raise OverloadedError(f"{self._num_uploads} uploads are running, which is the limit; try again later")
         self._num_uploads += 1
         try:
-            version, is_new = await self._publisher.publish(request, _chunks(request_iterator))
+            version, is_new = await self._publisher.publish(request, _chunks(requests))
         finally:
             self._num_uploads -= 1
         return pb.PublishVersionResponse(version=convert.version_to_pb(version), created=is_new)
@@ -94,39 +110,40 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         selector = request.WhichOneof("selector")
         if selector is None:
             raise InvalidArgumentError("set number or alias: which version is wanted?")
-        number = request.number
-        if selector == "alias":
-            number = (await self._newest(tenant, request.model, request.alias)).record.stable_version
-        version = await self._version(tenant, request.model, number)
+        if selector == "number":
+            version = await self._version(tenant, request.model, request.number)
+        else:
+            chain = await self._chain(tenant, request.model, request.alias)
+            event = at_time(chain, None, what=f"{request.model}@{request.alias}").record
+            version = await self._version(tenant, request.model, event.stable_version)
+            if version.manifest.root_sha256 != event.stable_root_sha256:
+                raise DataLossError(
+                    f"{tenant}/{request.model}/versions/{event.stable_version}: is not the content that "
+                    f"{request.alias} points to"
+                )
         return pb.GetVersionResponse(version=convert.version_to_pb(version))
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _context: Context) -> pb.ListVersionsResponse:  # noqa: N802
         _, tenant = _caller()
         check_name(request.model, field="model")
-        size = _page_size(request.page_size)
-        before = _number_token(request.page_token)
+        size = page_size(request.page_size)
+        before = number_after(request.page_token)
         versions = [
             version
             for version in self._catalog.versions(tenant, request.model)
             if before is None or version.manifest.number < before
         ]
-        page = versions[:size]
-        token = str(page[-1].manifest.number) if len(versions) > size else ""
-        return pb.ListVersionsResponse(
-            versions=[convert.version_to_pb(version) for version in page], next_page_token=token
-        )
+        page, has_more = fill_page(versions, size, convert.version_to_pb)
+        return pb.ListVersionsResponse(versions=page, next_page_token=str(page[-1].number) if has_more else "")
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: Context) -> pb.ListModelsResponse:  # noqa: N802
         _, tenant = _caller()
-        size = _page_size(request.page_size)
+        size = page_size(request.page_size)
         if request.page_token:
             check_name(request.page_token, field="page_token")
         models = [item for item in self._catalog.models(tenant).items() if item[0] > request.page_token]
-        page = models[:size]
-        return pb.ListModelsResponse(
-            models=[convert.summary_to_pb(model, entry) for model, entry in page],
-            next_page_token=page[-1][0] if len(models) > size else "",
-        )
+        page, has_more = fill_page(models, size, lambda item: convert.summary_to_pb(*item))
+        return pb.ListModelsResponse(models=page, next_page_token=page[-1].model if has_more else "")
 
     async def DownloadFile(  # noqa: N802 - the name of the RPC
         self, request: pb.DownloadFileRequest, _context: Context
@@ -163,14 +180,13 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         self, request: pb.ListAliasEventsRequest, _context: Context
     ) -> pb.ListAliasEventsResponse:
         _, tenant = _caller()
-        size = _page_size(request.page_size)
-        after = _number_token(request.page_token) or 0
+        size = page_size(request.page_size)
+        after = number_after(request.page_token) or 0
         chain = await self._chain(tenant, request.model, request.alias)
         if not chain:
             raise AliasNotFoundError(f"{request.model}@{request.alias} does not exist")
-        page = chain[after : after + size]
-        token = str(page[-1].record.sequence) if page and len(chain) > after + size else ""
-        return pb.ListAliasEventsResponse(events=[convert.event_to_pb(event) for event in page], next_page_token=token)
+        page, has_more = fill_page(chain[after:], size, convert.event_to_pb)
+        return pb.ListAliasEventsResponse(events=page, next_page_token=str(page[-1].sequence) if has_more else "")
 
     async def WatchAliases(  # noqa: N802 - the name of the RPC
         self, request: pb.WatchAliasesRequest, _context: Context
@@ -207,9 +223,6 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         check_name(model, field="model")
         check_name(alias, field="alias")
         return await self._catalog.checked_chain(tenant, model, alias)
-
-    async def _newest(self, tenant: str, model: str, alias: str) -> StoredEvent:
-        return at_time(await self._chain(tenant, model, alias), None, what=f"{model}@{alias}")
 
 
 async def scan_forever(catalog: Catalog, period_s: float) -> None:
@@ -252,22 +265,23 @@ def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> P
     )
 
 
+async def _drain(requests: AsyncIterator[pb.PublishVersionRequest]) -> None:
+    """Read on for a while before an upload is refused.
+
+    grpc.aio's client reports a call that ends while it is sending as INTERNAL, without the server's reason; one that
+    has sent all gets the reason. Bounded, so that nobody holds the server by sending on.
+    """
+    num_bytes = 0
+    with suppress(TimeoutError, DragomanError):
+        async with asyncio.timeout(DRAIN_S):
+            async for request in requests:
+                num_bytes += len(request.chunk.data)
+                if num_bytes > DRAIN_BYTES:
+                    return
+
+
 async def _chunks(requests: AsyncIterator[pb.PublishVersionRequest]) -> AsyncIterator[Chunk]:
     async for request in requests:
         if request.WhichOneof("part") != "chunk":
             raise InvalidArgumentError("after the header an upload holds chunks only")
         yield convert.chunk_from_pb(request.chunk)
-
-
-def _page_size(asked: int) -> int:
-    if not 0 <= asked <= MAX_PAGE_SIZE:
-        raise InvalidArgumentError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, or 0 for {DEFAULT_PAGE_SIZE}")
-    return asked or DEFAULT_PAGE_SIZE
-
-
-def _number_token(token: str) -> int | None:
-    if not token:
-        return None
-    if not (token.isascii() and token.isdecimal() and len(token) <= 16):
-        raise InvalidArgumentError("page_token is not one that this list returned")
-    return int(token)
