@@ -182,6 +182,35 @@ async def test_a_call_waits_for_a_version_that_is_starting_again(world, make):
     assert asyncio.get_running_loop().time() == 3.0
 
 
+async def test_a_call_that_meets_the_swap_is_answered_by_the_new_version(world, make):
+    encode = world.tokenizer.encode
+
+    async def swap_meanwhile(*arguments):
+        if world.tokenizer.num_calls == 0:
+            world.publish(make.key(2), sequence=2, ready_at=())
+            world.report("worker-a", {make.key(1): "DRAINING", make.key(2): "READY"})
+        return await encode(*arguments)
+
+    world.tokenizer.encode = swap_meanwhile
+    answer = await world.pipeline.classify(world.call("oil"))
+    assert answer.version.key.number == 2
+    assert [(record.version, record.code) for record in world.journal.records] == [(2, "OK")]
+
+
+@pytest.mark.looptime
+async def test_a_waiting_call_hears_of_an_alias_that_moved(world, make):
+    world.report("worker-a", {make.key(1): "DRAINING"})
+    call = asyncio.ensure_future(world.pipeline.classify(world.call("oil")))
+    await asyncio.sleep(1)
+    # The worker was ready for the new version before the gateway heard of the move.
+    world.report("worker-a", {make.key(2): "READY"})
+    await asyncio.sleep(1)
+    assert not call.done()
+    world.publish(make.key(2), sequence=2, ready_at=())
+    assert (await call).version.key.number == 2
+    assert asyncio.get_running_loop().time() == 2.0
+
+
 @pytest.mark.looptime
 async def test_the_wait_for_a_worker_is_bounded(world):
     world.workers.drop("worker-a")

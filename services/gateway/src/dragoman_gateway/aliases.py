@@ -56,9 +56,9 @@ class AliasTable:
             if owner == tenant:
                 yield target
 
-    def of_version(self, key: VersionKey) -> Iterator[AliasTarget]:
-        """The aliases that point at a version."""
-        return (target for target in self._targets.values() if target.stable == key)
+    def of_model(self, tenant: str, model: str) -> Iterator[AliasTarget]:
+        """The model's aliases."""
+        return (target for target in self.of_tenant(tenant) if target.stable.model == model)
 
 
 def _check_continues(known: AliasTarget, target: AliasTarget) -> None:

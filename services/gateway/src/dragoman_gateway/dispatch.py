@@ -28,7 +28,7 @@ class Dispatcher:
         """Scores [N, C] from a worker that holds the version.
 
         Raises:
-            FailedPreconditionError: no worker will load the version.
+            VersionNotPlacedError: no worker will load the version, or all let it go meanwhile.
             UnavailableError: two attempts found their worker away, or none became ready.
         """
         address = await self._router.hold(version.key)

@@ -26,7 +26,7 @@ from dragoman_gateway.ports import Budget, Journal, Tokenizer
 from dragoman_gateway.record import PredictionRecord
 from dragoman_gateway.route import Route, Router
 from dragoman_gateway.selector import Selector
-from dragoman_gateway.version import ServedVersion
+from dragoman_gateway.version import ServedVersion, VersionNotPlacedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,27 +107,33 @@ class Pipeline:
 
     async def _classify(self, call: Call) -> Answer:
         accept_time, accepted_at_s = self._clock.now(), self._clock.monotonic_s()
+        request_id = secrets.token_hex(16)
         self._limits.check_num_rows(len(call.texts), field=call.field)
         authorise(call.principal, call.selector.model)
-        route = await self._router.resolve(call.principal.tenant, call.selector)
-        accepted = _Accepted(
-            call=call,
-            route=route,
-            request_id=secrets.token_hex(16),
-            accept_time=accept_time,
-            accepted_at_s=accepted_at_s,
-        )
-        try:
-            rows = await self._predict(call, route.version)
-        except asyncio.CancelledError:
-            code = "CANCELLED" if self._budget.remaining_s() != 0.0 else "DEADLINE_EXCEEDED"
-            self._journal.note(self._failures(accepted, code))
-            raise
-        except Exception as error:
-            self._journal.note(self._failures(accepted, self._code_name(error)))
-            raise
+        for is_last in (False, False, True):
+            route = await self._router.resolve(call.principal.tenant, call.selector)
+            accepted = _Accepted(
+                call=call,
+                route=route,
+                request_id=request_id,
+                accept_time=accept_time,
+                accepted_at_s=accepted_at_s,
+            )
+            try:
+                rows = await self._predict(call, route.version)
+                break
+            except asyncio.CancelledError:
+                code = "CANCELLED" if self._budget.remaining_s() != 0.0 else "DEADLINE_EXCEEDED"
+                self._journal.note(self._failures(accepted, code))
+                raise
+            except Exception as error:
+                # The alias moved while this call was on its way, and its old version left: ask the new one instead.
+                if isinstance(error, VersionNotPlacedError) and call.selector.version is None and not is_last:
+                    continue
+                self._journal.note(self._failures(accepted, self._code_name(error)))
+                raise
         await self._journal.record(self._records(accepted, rows))
-        return Answer(request_id=accepted.request_id, version=route.version, rows=rows)
+        return Answer(request_id=request_id, version=route.version, rows=rows)
 
     async def _predict(self, call: Call, version: ServedVersion) -> tuple[RowOutcome, ...]:
         # Admit: the deadline and the limits; tenant quotas join here.

@@ -13,11 +13,11 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dragoman_common.errors import DataLossError, FailedPreconditionError, UnavailableError
+from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.ports import VersionCatalogue
 from dragoman_gateway.selector import Selector
-from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey, VersionNotPlacedError
 from dragoman_gateway.workers import WorkerTable
 
 STABLE = "stable"
@@ -58,6 +58,7 @@ class Router:
         self._refused.pop(_name_of(target), None)
         if replaced is not None and self._workers.is_ready(replaced.stable):
             self._fallbacks[_name_of(target)] = replaced.stable
+        self._workers.announce()
 
     def refuse(self, tenant: str, model: str, alias: str, reason: str) -> None:
         """Remember that an event about this alias did not hold. An alias that has a verified target keeps it."""
@@ -92,7 +93,7 @@ class Router:
         another worker is ready.
 
         Raises:
-            FailedPreconditionError: no alias points at the version, so no worker will load it.
+            VersionNotPlacedError: the version answers for no alias (any more), so no worker will load it.
             UnavailableError: the version did not become ready in time, or no worker can load it.
         """
         try:
@@ -130,9 +131,9 @@ class Router:
             yield key, _INDEX_STATES.get(states[0], "UNAVAILABLE") if states else "UNAVAILABLE"
 
     def _check_expected(self, key: VersionKey) -> None:
-        wanted = key in self._fallbacks.values() or any(True for _ in self._aliases.of_version(key))
-        if not wanted:
-            raise FailedPreconditionError(
+        targets = self._aliases.of_model(key.tenant, key.model)
+        if all(self._answering(target) != key for target in targets):
+            raise VersionNotPlacedError(
                 f"no worker holds {key.model} version {key.number}; workers load the versions that aliases point at: "
                 "ask for one of those, or point an alias at it"
             )

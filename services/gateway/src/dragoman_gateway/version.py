@@ -4,11 +4,15 @@
 
 from dataclasses import dataclass
 
-from dragoman_common.errors import NotFoundError
+from dragoman_common.errors import FailedPreconditionError, NotFoundError
 
 
 class ModelNotFoundError(NotFoundError):
     """No such model, alias or version in the caller's tenant."""
+
+
+class VersionNotPlacedError(FailedPreconditionError):
+    """No worker is ready for the version, and nothing that points at it will make one so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

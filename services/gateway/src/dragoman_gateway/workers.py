@@ -51,12 +51,12 @@ class WorkerTable:
             self._workers[address] = _Worker(report=report)
         else:
             worker.report = report
-        self._announce()
+        self.announce()
 
     def drop(self, address: str) -> None:
         """Forget a worker that fell silent: nothing is routed to it until it reports again."""
         if self._workers.pop(address, None) is not None:
-            self._announce()
+            self.announce()
 
     def next_change(self) -> asyncio.Event:
         """An event that is set at the next update or drop, for callers that wait for a version to become ready."""
@@ -111,6 +111,7 @@ class WorkerTable:
     def _holders(self, key: VersionKey) -> Iterator[str]:
         return (address for address, worker in self._workers.items() if worker.report.states.get(key) == "READY")
 
-    def _announce(self) -> None:
+    def announce(self) -> None:
+        """Wake the calls that wait: what they wait for may have changed."""
         self._changed.set()
         self._changed = asyncio.Event()
