@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from dragoman_common.clock import SystemClock
+from dragoman_common.server import Service
+from dragoman_common.testing import Running, running
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
@@ -34,6 +36,7 @@ def _sibling(name: str):
 
 
 worlds = _sibling("world")
+registry_stub = _sibling("registry_stub")
 
 
 class RecordingLauncher(ProcessLauncher):
@@ -98,6 +101,14 @@ def world():
 
 
 @pytest.fixture
+async def registry_server(world) -> AsyncIterator[Running]:
+    stub = registry_stub.RegistryStub(world.registry)
+    service = Service(register=registry_stub.registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=stub)
+    async with running([service], registry_stub.POLICY, name="registry") as server:
+        yield server
+
+
+@pytest.fixture
 def linear_package():
     return worlds.linear_package
 
@@ -134,7 +145,7 @@ class Follower:
 
 @pytest.fixture
 async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follower]]]:
-    running: list[tuple[Placement, asyncio.Task]] = []
+    started: list[tuple[Placement, asyncio.Task]] = []
 
     async def start(**changes) -> Follower:
         launcher = RecordingLauncher(environment=child_environment(os.environ, 1), num_threads=1, load_timeout_s=60)
@@ -151,11 +162,11 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
             clock=SystemClock(),
             limits=PlacementLimits(linger_ms=linger_ms, first_retry_ms=20, max_retry_ms=100),
         )
-        running.append((placement, asyncio.create_task(placement.follow())))
+        started.append((placement, asyncio.create_task(placement.follow())))
         return Follower(placement, launcher, cache_folder)
 
     yield start
-    for placement, task in running:
+    for placement, task in started:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await placement.close()

@@ -19,6 +19,11 @@ from dragoman_worker.ports import ModelFiles, Registry
 
 MAX_RESUMES = 3
 
+MAX_RECHECK_BYTES = 256 << 20
+"""Files up to this size are read from the registry at a version's first load, cached or not: damage to the store is
+then found and reported while a whole copy exists, not when the last cache has gone. Larger ones are taken from the
+cache where they are intact there."""
+
 
 class Loader:
     """Brings versions to the disk and keeps them there while they are in use."""
@@ -27,9 +32,10 @@ class Loader:
         self._registry = registry
         self._cache = cache
         self._in_use: dict[str, frozenset[str]] = {}
+        self._checked_in_store: set[str] = set()
 
     async def prepare(self, manifest: VersionManifest) -> ModelFiles:
-        """Return the version's files, every byte checked now, whether it was cached or not.
+        """Return the version's files, every byte checked now, wherever it comes from.
 
         Until release, nothing of them is removed to make room.
 
@@ -41,23 +47,26 @@ class Loader:
         name = _folder_name(manifest)
         self._in_use[name] = frozenset(file.sha256 for file in manifest.files)
         try:
-            distinct = {file.sha256: file for file in manifest.files}
-            missing = [file for file in distinct.values() if not await asyncio.to_thread(self._cache.is_intact, file)]
+            missing = [file for file in manifest.files if not await asyncio.to_thread(self._cache.is_intact, file)]
             if missing:
                 in_use = frozenset[str]().union(*self._in_use.values())
-                num_bytes = sum(file.size_bytes for file in missing)
+                num_bytes = sum({file.sha256: file.size_bytes for file in missing}.values())
                 await asyncio.to_thread(self._cache.make_room, num_bytes, in_use=in_use)
+            if name not in self._checked_in_store:
+                missing = [file for file in manifest.files if file in missing or file.size_bytes <= MAX_RECHECK_BYTES]
             for file in missing:
                 await self._download(manifest, file)
             folder = await asyncio.to_thread(self._cache.link, name, manifest.files)
         except OSError as error:
             raise UnavailableError(f"the worker's cache cannot take the model's files: {error.strerror}") from error
+        self._checked_in_store.add(name)
         return ModelFiles(folder=folder, sha256_by_path={file.path: file.sha256 for file in manifest.files})
 
     async def release(self, manifest: VersionManifest) -> None:
         """The version is not loaded any more."""
         name = _folder_name(manifest)
         self._in_use.pop(name, None)
+        self._checked_in_store.discard(name)
         await asyncio.to_thread(self._cache.unlink, name)
 
     async def _download(self, manifest: VersionManifest, file: FileDigest) -> None:

@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The registry's gRPC face over a MemoryRegistry: what a worker calls, and no more."""
+
+from google.protobuf.duration_pb2 import Duration
+
+from dragoman.common.v1 import signed_pb2
+from dragoman.registry.v1 import registry_pb2 as pb
+from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.auth import current_caller
+
+POLICY = {
+    f"/dragoman.registry.v1.RegistryService/{method}": frozenset({"worker"})
+    for method in pb.DESCRIPTOR.services_by_name["RegistryService"].methods_by_name
+}
+
+
+class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
+    def __init__(self, registry) -> None:
+        self.registry = registry
+
+    async def WatchAliases(self, request, _context):
+        assert request.all_tenants
+        async for update in self.registry.watch_aliases():
+            event = pb.AliasEvent(
+                tenant=update.tenant,
+                model=update.model,
+                alias=update.alias,
+                stable_version=update.stable_version,
+                record=signed_pb2.SignedRecord(envelope=update.envelope),
+            )
+            yield pb.WatchAliasesResponse(
+                event=event if update.envelope else None,
+                is_snapshot_complete=update.is_snapshot_complete,
+                heartbeat_period=Duration(seconds=60),
+            )
+
+    async def GetVersion(self, request, _context):
+        envelope = await self.registry.manifest_envelope(current_caller().tenant, request.model, request.number)
+        return pb.GetVersionResponse(version=pb.ModelVersion(manifest=signed_pb2.SignedRecord(envelope=envelope)))
+
+    async def DownloadFile(self, request, _context):
+        async for chunk in self.registry.download(
+            current_caller().tenant, request.model, request.number, request.path, request.offset_bytes
+        ):
+            yield pb.DownloadFileResponse(data=chunk)

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The worker as a process of its own, against a registry's gRPC face: start, serve, survive, drain."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
+from dragoman_common.auth import calling_as
+from dragoman_common.channel import connect
+from dragoman_worker.settings import WorkerSettings
+from inference import oip_pb2, oip_pb2_grpc
+
+
+def request() -> oip_pb2.ModelInferRequest:
+    message = oip_pb2.ModelInferRequest(model_name="r8", model_version="1")
+    for name, values in (("token_ids", [3, 5, 7]), ("lengths", [3])):
+        message.inputs.add(name=name, datatype="INT32", shape=[len(values)])
+        message.raw_input_contents.append(np.array(values, dtype="<i4").tobytes())
+    return message
+
+
+@pytest.fixture
+async def worker(world, registry_server, tmp_path):
+    """The process and a channel to it as the gateway."""
+    keys = registry_server.keys
+    (tmp_path / "keys").mkdir()
+    keys.key("worker").save(tmp_path / "keys")
+    keys.trust.save(tmp_path / "trust.json")
+    world.key.save(tmp_path / "signing.pem", tmp_path / "signing.pub.pem")
+    settings = {
+        "KEY_FILE": tmp_path / "keys" / "worker.pem",
+        "TRUST_FILE": tmp_path / "trust.json",
+        "READY_FILE": tmp_path / "ready.json",
+        "REGISTRY_TARGET": registry_server.target,
+        "CACHE_FOLDER": tmp_path / "cache",
+        "VERIFYING_KEYS_FILE": tmp_path / "signing.pub.pem",
+        "NUM_THREADS": 1,
+        "DRAIN_LINGER_MS": 50,
+    }
+    environment = os.environ | {f"DRAGOMAN_WORKER_{name}": str(value) for name, value in settings.items()}
+    log = await asyncio.to_thread((tmp_path / "worker.log").open, "wb")
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dragoman_worker", env=environment, stderr=log)
+    ready = tmp_path / "ready.json"
+    try:
+        async with asyncio.timeout(30):
+            while not ready.exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        target = f"127.0.0.1:{json.loads(ready.read_text())['port']}"
+        async with connect(target, audience="worker", tokens=keys.tokens("gateway")) as channel:
+            yield process, channel
+    finally:
+        log.close()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def until_ready(channel) -> worker_pb2.LoadedVersion:
+    call = worker_pb2_grpc.WorkerServiceStub(channel).WatchLoaded(worker_pb2.WatchLoadedRequest(), timeout=60)
+    async for message in call:
+        if [one.state for one in message.versions] == [worker_pb2.LOAD_STATE_READY]:
+            call.cancel()
+            return message.versions[0]
+    raise AssertionError("the watch ended")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+async def test_worker_serves_survives_kills_and_drains(world, worker, linear_package):
+    process, channel = worker
+    world.point(world.publish(1, linear_package(1)))
+    await until_ready(channel)
+    oip = oip_pb2_grpc.GRPCInferenceServiceStub(channel)
+    with calling_as("local"):
+        first = await oip.ModelInfer(request(), timeout=10)
+        (model_pid,) = children(process.pid)
+        os.kill(model_pid, signal.SIGKILL)
+        # Sent after the kill, so outside: it waits for the restarted process.
+        again = await oip.ModelInfer(request(), timeout=20)
+        assert again.raw_output_contents == first.raw_output_contents
+        (new_pid,) = children(process.pid)
+        assert new_pid != model_pid
+        # Calls under way when the worker is told to stop are answered.
+        calls = [asyncio.ensure_future(oip.ModelInfer(request(), timeout=20)) for _ in range(50)]
+        await asyncio.sleep(0)
+        while not any(call.done() for call in calls):
+            await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        process.send_signal(signal.SIGTERM)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    # A call that had not reached the server when it stopped may be refused; none may be dropped or wrong.
+    for answer in answers:
+        if isinstance(answer, grpc.aio.AioRpcError):
+            assert answer.code() is grpc.StatusCode.UNAVAILABLE
+        else:
+            assert answer.raw_output_contents == first.raw_output_contents
+    async with asyncio.timeout(20):
+        assert await process.wait() == 0
+    assert not Path(f"/proc/{new_pid}").exists()  # noqa: ASYNC240
+
+
+async def test_worker_refuses_settings_that_cannot_work():
+    environment = {"PATH": os.environ["PATH"], "DRAGOMAN_WORKER_MAX_BATCHES": "3"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "dragoman_worker", env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 2
+    for name in ("MAX_BATCHES: no such setting", "REGISTRY_TARGET: required", "CACHE_FOLDER: required"):
+        assert name in errors.decode()
+
+
+def test_every_setting_is_in_the_readme():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    missing = [
+        name for name in WorkerSettings.__dataclass_fields__ if name != "server" and f"`{name.upper()}`" not in readme
+    ]
+    assert missing == []
