@@ -84,12 +84,14 @@ async def serve(tmp_path, launch):
         )
         service = Service(register=add_LauncherServiceServicer_to_server, servicer=servicer)
         async with running([service], POLICY, name="launcher", keys=TestKeys()) as server:
-            yield Served(server, launcher, log, jobs_dir)
-            await launcher.supervisor.drain("the test is over")
-        announcing.cancel()
-        await launcher.supervisor.close()
-        runner.close()
-        log.close()
+            try:
+                yield Served(server, launcher, log, jobs_dir)
+            finally:
+                await launcher.supervisor.drain("the test is over")
+                announcing.cancel()
+                await launcher.supervisor.close()
+                runner.close()
+                log.close()
 
     return make
 
