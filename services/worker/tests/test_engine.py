@@ -48,6 +48,10 @@ async def until_in_process(engine, num_rows=1):
     await until(lambda: engine.num_running >= num_rows)
 
 
+async def until_begun(launcher):
+    await until(lambda: len(launcher.runners[-1]._begun) > 0)
+
+
 async def test_every_row_gets_its_own_scores(make_engine):
     engine = await make_engine()
     rows = [row(*range(1, n + 1)) for n in (1, 10, 500, 3)]
@@ -95,7 +99,7 @@ async def test_one_bad_row_fails_alone(make_engine):
 async def test_sigkill_fails_only_the_call_inside_and_waiting_calls_are_answered(make_engine, launcher):
     engine = await make_engine(max_batch_size=1)
     inside = ask(engine, row(WAIT, 60_000))
-    await until_in_process(engine)
+    await until_begun(launcher)
     waiting = [ask(engine, row(n, 7), within_s=30) for n in range(1, 20)]
     await until_in_process(engine, 2)
     os.kill(launcher.pid, signal.SIGKILL)
@@ -105,6 +109,14 @@ async def test_sigkill_fails_only_the_call_inside_and_waiting_calls_are_answered
     assert [answer.tolist() for answer in answers] == [expected(row(n, 7)) for n in range(1, 20)]
     assert engine.num_starts == 2
     assert (await ask(engine, row(5))).tolist() == expected(row(5))
+
+
+async def test_batch_sent_to_a_process_that_is_dead_already_is_not_lost(make_engine, launcher):
+    engine = await make_engine()
+    for n in range(1, 6):
+        os.kill(launcher.pid, signal.SIGKILL)
+        assert (await ask(engine, row(n))).tolist() == expected(row(n))
+    assert engine.num_starts == 6
 
 
 async def test_twenty_kills_under_load_lose_only_the_calls_inside(make_engine, launcher):
@@ -155,13 +167,18 @@ async def test_stopped_process_does_not_hold_calls_past_their_deadline(make_engi
     assert (await ask(engine, row(5))).tolist() == expected(row(5))
 
 
-async def test_hanging_process_is_ended_and_replaced(make_engine, launcher):
-    engine = await make_engine(max_batch_ms=200)
-    os.kill(launcher.pid, signal.SIGSTOP)
+async def test_hanging_batch_is_ended_and_what_had_not_begun_is_answered_by_the_next_process(make_engine, launcher):
+    engine = await make_engine(max_batch_ms=200, max_batch_size=1)
+    inside = ask(engine, row(WAIT, 60_000))
+    await until_begun(launcher)
+    behind = ask(engine, row(5))
     with pytest.raises(UnavailableError, match="hung"):
-        await ask(engine, row(1))
-    assert (await ask(engine, row(5))).tolist() == expected(row(5))
-    assert engine.num_starts == 2
+        await inside
+    assert (await behind).tolist() == expected(row(5))
+    os.kill(launcher.pid, signal.SIGSTOP)
+    # The stopped process has not begun it.
+    assert (await ask(engine, row(6))).tolist() == expected(row(6))
+    assert engine.num_starts == 3
 
 
 async def test_input_inside_two_crashes_is_quarantined_and_its_neighbours_are_not(make_engine):

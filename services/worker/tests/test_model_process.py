@@ -96,6 +96,7 @@ def test_scores_of_another_shape_or_nan_are_not_passed_on(scores):
 
 async def test_process_ends_when_the_front_is_killed():
     """A front that dies without a word, with its model process stopped, so that only the kernel can end it."""
+    stub = str(Path(__file__).parent / "stub_model_process.py")
     script = textwrap.dedent(
         f"""
         import asyncio, os, signal, sys
@@ -104,7 +105,7 @@ async def test_process_ends_when_the_front_is_killed():
         from dragoman_worker.process_runner import ProcessLauncher, child_environment
         async def main():
             launcher = ProcessLauncher(environment=child_environment(os.environ, 1), num_threads=1, load_timeout_s=60,
-                                       command=(sys.executable, {str(Path(__file__).parent / "stub_model_process.py")!r}))
+                                       command=(sys.executable, {stub!r}))
             runner = await launcher.launch(ModelFiles(folder=Path("/"), sha256_by_path={{}}))
             os.kill(runner.pid, signal.SIGSTOP)
             print(runner.pid, flush=True)

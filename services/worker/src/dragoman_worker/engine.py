@@ -7,9 +7,9 @@ versions exist (placement.py). Everything runs on one event loop; nothing here b
 
     score -> admit -> batcher -> at most two batches in the process (one runs, one is at hand) -> answers, row by row
 
-When the process dies, the batch that ran fails with UnavailableError and its inputs become suspects. Batches behind it
-had not begun, so they go back to the queue, with everything that waits, and run in the restarted process if their
-callers' deadlines allow. A call never outlives its deadline: the caller is answered by a timer of the front, whatever
+When the process dies, the batch that ran fails with UnavailableError and its inputs become suspects. A batch that it
+had not begun goes back to the queue, to what waits there, and runs in the restarted process if the callers' deadlines
+allow. A call never outlives its deadline: the caller is answered by a timer of the front, whatever
 the process does; a batch that runs longer than max_batch_ms has hung, and its process is ended.
 """
 
@@ -301,17 +301,16 @@ class Engine:
         for batch in batches:
             self._left_process(batch)
         logger.error("model process ended", extra={"version": self._name, "reason": ended.reason})
-        if not batches:
-            return
-        # Batches run in order, so only the oldest had begun.
-        quarantined = self._suspects.blame((row.ids for row in batches[0].rows), is_own_doing=ended.is_own_doing)
-        for digest in quarantined:
-            logger.error("input quarantined", extra={"version": self._name, "input_sha256": digest})
-        self._fail_all(
-            batches[0],
-            UnavailableError(f"the model's process ended while it ran this call ({ended.reason}); send it again"),
-        )
-        waiting = [row for batch in batches[1:] for row in batch.rows] + list(self._batcher.take_all())
+        begun, waiting = batches[: ended.num_begun], [row for batch in batches[ended.num_begun :] for row in batch.rows]
+        for batch in begun:
+            quarantined = self._suspects.blame((row.ids for row in batch.rows), is_own_doing=ended.is_own_doing)
+            for digest in quarantined:
+                logger.error("input quarantined", extra={"version": self._name, "input_sha256": digest})
+            self._fail_all(
+                batch,
+                UnavailableError(f"the model's process ended while it ran this call ({ended.reason}); send it again"),
+            )
+        waiting += self._batcher.take_all()
         for row in waiting:
             row.is_alone = self._must_run_alone(row)
         self._batcher.restore(waiting)
@@ -328,7 +327,9 @@ class Engine:
             try:
                 runner = await self._launch()
             except (DragomanError, ModelFailedError, RunnerEndedError) as error:
-                self._num_failed_starts += 1
+                if not isinstance(error, RunnerEndedError) or error.is_own_doing:
+                    # One that somebody kills while it loads says nothing about the next.
+                    self._num_failed_starts += 1
                 logger.error("model process did not start", extra={"version": self._name, "error": str(error)})  # noqa: TRY400 - expected, the text says all
                 if isinstance(error, DataLossError) or self._num_failed_starts >= MAX_FAILED_STARTS:
                     self._failure = error if isinstance(error, DragomanError) else UnavailableError(str(error))

@@ -6,7 +6,7 @@ Owns the device and the loop over frames. No asyncio and no gRPC: one batch afte
 front holds the other end of. It ends when that socket closes, and the kernel ends it when the front dies.
 
     first frame: load -> read and check every file -> parse the checked bytes -> warm up -> LoadedReply
-    then:        score -> rows -> classifier.score -> shape and values checked -> ScoreReply, or ErrorReply
+    then:        score -> BegunReply -> rows -> classifier.score -> shape and values checked -> ScoreReply or ErrorReply
 
 A batch that raises is answered with an error and the process lives on. Only the socket's end, a broken frame or a crash
 end it.
@@ -93,6 +93,7 @@ def serve(connection: socket.socket, load: Callable[[ModelFiles], Classifier]) -
     frames.send(connection, pb.ReplyHeader(id=header.id, loaded=loaded).SerializeToString())
     while (frame := _receive(connection)) is not None:
         header, payload = frame
+        frames.send(connection, process_messages.begun_reply(header.id))
         try:
             reply, scores = _score(classifier, header, payload)
         except Exception as error:  # noqa: BLE001 - as above: one bad batch fails alone

@@ -32,12 +32,14 @@ class RunnerEndedError(Exception):
     Attributes:
         is_own_doing: It ended by a fault inside (a crash, an exit), not by a signal that somebody sent. A process that
             the kernel killed for its memory cannot be told from one that an operator killed.
+        num_begun: How many of the batches that it had not answered, oldest first, it had begun.
     """
 
-    def __init__(self, reason: str, *, is_own_doing: bool) -> None:
+    def __init__(self, reason: str, *, is_own_doing: bool, num_begun: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_own_doing = is_own_doing
+        self.num_begun = num_begun
 
 
 class ModelRunner(Protocol):

@@ -117,6 +117,11 @@ def reply_payload_bytes(header: pb.ReplyHeader) -> int:
     return 4 * rows * labels
 
 
+def begun_reply(request_id: int) -> bytes:
+    """Write that a batch has been read and will be computed next."""
+    return pb.ReplyHeader(id=request_id, begun=pb.BegunReply()).SerializeToString()
+
+
 def score_reply(request_id: int, scores_NC: Scores, compute_ms: float) -> tuple[bytes, bytes]:
     """Write a batch's scores."""
     num_rows, num_labels = scores_NC.shape

@@ -104,6 +104,7 @@ class ProcessRunner:
         self._writer = writer
         # In the order in which they were sent: the process answers in that order, and fails in that order.
         self._pending: dict[int, asyncio.Future[tuple[pb.ReplyHeader, bytes]]] = {}
+        self._begun: set[int] = set()
         self._next_id = LOAD_ID
         self._ended: asyncio.Future[RunnerEndedError] = asyncio.get_running_loop().create_future()
         self._close_reason = ""
@@ -165,6 +166,10 @@ class ProcessRunner:
             while frame := await frames.receive_async(
                 self._reader, process_messages.parse_reply, process_messages.reply_payload_bytes
             ):
+                if frame[0].WhichOneof("reply") == "begun":
+                    self._begun.add(frame[0].id)
+                    continue
+                self._begun.discard(frame[0].id)
                 future = self._pending.pop(frame[0].id, None)
                 if future is not None and not future.done():
                     future.set_result(frame)
@@ -194,8 +199,10 @@ class ProcessRunner:
                 future.set_exception(ended)
 
     def _describe(self, status: int) -> RunnerEndedError:
+        num_begun = len(self._begun)
         if self._close_reason:
-            return RunnerEndedError(self._close_reason, is_own_doing=False)
+            return RunnerEndedError(self._close_reason, is_own_doing=False, num_begun=num_begun)
         if status < 0:
-            return RunnerEndedError(signal.Signals(-status).name, is_own_doing=-status in OWN_SIGNALS)
-        return RunnerEndedError(f"exit status {status}", is_own_doing=True)
+            name, is_own_doing = signal.Signals(-status).name, -status in OWN_SIGNALS
+            return RunnerEndedError(name, is_own_doing=is_own_doing, num_begun=num_begun)
+        return RunnerEndedError(f"exit status {status}", is_own_doing=True, num_begun=num_begun)

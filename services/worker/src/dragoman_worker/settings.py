@@ -8,6 +8,10 @@ from pathlib import Path
 
 from dragoman_common.server import ServerSettings
 
+MAX_BATCH_SIZE = 4_096
+MAX_BATCH_TOKENS = 1 << 22
+"""Both: what a frame to a model process may hold (process_messages.MAX_ROWS, frames.MAX_PAYLOAD_BYTES)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
@@ -72,14 +76,11 @@ class WorkerSettings:
             raise ValueError("MAX_TENANT_SHARE: must be over 0 and at most 1")
         if self.num_threads is not None and self.num_threads < 1:
             raise ValueError("NUM_THREADS: must be at least 1")
-        if self.max_batch_size > MAX_BATCH_SIZE:
-            raise ValueError(f"MAX_BATCH_SIZE: at most {MAX_BATCH_SIZE}")
+        for name, limit in (("max_batch_size", MAX_BATCH_SIZE), ("max_batch_tokens", MAX_BATCH_TOKENS)):
+            if getattr(self, name) > limit:
+                raise ValueError(f"{name.upper()}: at most {limit}")
 
     @property
     def compute_threads(self) -> int:
         """Compute threads of each model process: one core is left for the front."""
         return self.num_threads or max(1, len(os.sched_getaffinity(0)) - 1)
-
-
-MAX_BATCH_SIZE = 4_096
-"""What a frame to a model process may hold (process_messages.MAX_ROWS)."""
