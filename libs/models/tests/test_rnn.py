@@ -13,6 +13,9 @@ from dragoman_models import rnn
 from dragoman_models.contracts import ClassifierContract, random_batch
 from dragoman_models.rnn import RnnClassifier, RnnHyperparameters, RnnNetwork, pad
 
+# With more threads than free cores, OpenMP spends seconds spinning at every barrier of a tiny product.
+torch.set_num_threads(1)
+
 VOCABULARY_SIZE = 40
 NUM_LABELS = 3
 BASE = {
