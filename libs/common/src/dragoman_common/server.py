@@ -133,12 +133,17 @@ class Server:
         kind = health_pb2.HealthCheckResponse
         await self._health.set("", kind.SERVING if is_serving else kind.NOT_SERVING)
 
-    async def drain(self) -> None:
-        """Say NOT_SERVING, end the watches, let calls in flight end within the grace, and stop."""
+    async def drain(self, on_stop: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Say NOT_SERVING, end the watches, let calls in flight end within the grace, and stop.
+
+        `on_stop` is awaited before the calls are: it ends what long calls wait for.
+        """
         await self._health.enter_graceful_shutdown()
         # One turn of the loop lets health watchers read NOT_SERVING before their streams end.
         await asyncio.sleep(0)
         self._draining.set()
+        if on_stop:
+            await on_stop()
         await self._server.stop(self._settings.drain_grace_ms / 1e3)
 
 
@@ -150,6 +155,7 @@ async def serve(
     policy: PolicyTable,
     readiness: Callable[[], Awaitable[None]] | None = None,
     background: Sequence[Coroutine[Any, Any, None]] = (),
+    on_stop: Callable[[], Awaitable[None]] | None = None,
     on_drain: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Run a service until SIGTERM or SIGINT, then drain.
@@ -161,6 +167,7 @@ async def serve(
         policy: full method name -> identities that may call it.
         readiness: awaited after the port is bound; health turns SERVING when it returns.
         background: run beside the server; one that ends with an error ends the process.
+        on_stop: awaited before calls drain: ends what long calls wait for.
         on_drain: awaited after calls have drained and before the background is cancelled.
 
     Raises:
@@ -181,7 +188,7 @@ async def serve(
     try:
         await _first_end(waiting, tasks)
     finally:
-        await server.drain()
+        await server.drain(on_stop)
         if on_drain:
             await on_drain()
         waiting.cancel()

@@ -109,7 +109,8 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         catalogue=catalogue, submission=submission, supervisor=supervisor, runner=runner, clock=clock
     )
 
-    async def on_drain() -> None:
+    async def stop_jobs() -> None:
+        # Before calls drain: whoever follows a job's log waits for the job's end.
         await supervisor.drain("launcher stopped")
         await announcer.drained(ANNOUNCE_WAIT_S)
 
@@ -124,7 +125,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
             # Only once the port is bound can a job be told where to report.
             readiness=supervisor.open,
             background=[announcer.run()],
-            on_drain=on_drain,
+            on_stop=stop_jobs,
         )
     finally:
         await supervisor.close()
