@@ -3,6 +3,8 @@
 """Aliases: one winner per move, a history that tells every move, and followers that hear each one."""
 
 import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -13,6 +15,7 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_events.topics import MODELS
 from dragoman_models.verify import VerifyingKeys, verify_alias_event
 from dragoman_registry import convert, promotion
+from dragoman_registry.alias import Move, StoredEvent, next_record
 
 
 @pytest.fixture
@@ -241,3 +244,27 @@ async def test_a_model_has_a_bounded_number_of_aliases(published, refused, monke
     async with refused("FAILED_PRECONDITION", "2 aliases"):
         await published.move(1, alias="third")
     assert (await published.move(2)).sequence == 2
+
+
+def test_a_clock_that_steps_back_never_puts_a_move_before_its_predecessor():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    move = Move(
+        tenant="acme",
+        model="r8",
+        alias="prod",
+        version=1,
+        reason="",
+        expected_sequence=None,
+        request_id="q",
+        moved_by="me",
+    )
+
+    @dataclass
+    class Version:
+        number: int = 1
+        root_sha256: str = "0" * 64
+
+    first = next_record([], move, Version(), gate_summary="", now=now, nonce="n")
+    chain = [StoredEvent(record=first, envelope=b"")]
+    second = next_record(chain, move, Version(), gate_summary="", now=now - timedelta(hours=1), nonce="n")
+    assert (first.move_time, second.move_time, second.sequence) == (now, now, 2)

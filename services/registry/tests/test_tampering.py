@@ -208,3 +208,9 @@ async def test_damage_is_logged_by_name(registry, served, refused, caplog):
     assert [r.reason for r in caplog.records if r.message == "a record does not verify"] == [
         "acme/r8/versions/1: the key 'format' is missing"
     ]
+
+
+async def test_what_is_no_event_among_the_events_is_data_loss(registry, served, refused):
+    registry.store.objects[f"{EVENT}x"] = b"{}"
+    async with refused("DATA_LOSS", "no event was added"):
+        await served.alias()

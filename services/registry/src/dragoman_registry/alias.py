@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dragoman_common.errors import AbortedError, DataLossError, InvalidArgumentError, NotFoundError
+from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
 from dragoman_models.record import MAX_REASON_CHARS, AliasRecord, VersionManifest
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
 from dragoman_registry.name import check_name
@@ -80,19 +80,6 @@ def extend_chain(
         envelope, keys, tenant=tenant, model=model, alias=alias, previous=previous, sequence=len(chain) + 1
     )
     return StoredEvent(record=record, envelope=envelope)
-
-
-def check_sequences(names: Sequence[str], *, what: str) -> int:
-    """Return how many events a chain has, given the names under which they are kept.
-
-    Raises:
-        DataLossError: a name that is no sequence, or a gap: an event was removed, or something was added.
-    """
-    present = set(names)
-    for sequence in range(1, len(names) + 1):
-        if str(sequence) not in present:
-            raise DataLossError(f"{what}/{sequence}: the event is missing, or something that is no event was added")
-    return len(names)
 
 
 def made_before(chain: Chain, move: Move) -> StoredEvent | None:
