@@ -7,6 +7,7 @@ Exits with 0 only when every check holds.
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def main() -> int:
     places, console, phases = Places(Path("build/demo").absolute()), Console(), Phases()
     dragoman = Dragoman(places, {} if keep else _ports_that_are_free(console))
     succeeded = False
+    # Told to end, it still stops what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         dragoman.json("down")
         places.clear()

@@ -17,7 +17,7 @@ class TestRow:
 
 
 def read_test_rows(folder: Path) -> list[TestRow]:
-    """The rows of test.tab, in order: Orange's layout, label and text below three header rows."""
+    """The rows of test.tab, in order: Orange's layout, label and text below three header rows; blank lines are none."""
     with (folder / "test.tab").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, dialect="excel-tab", strict=True))[_HEADER_ROWS:]
-    return [TestRow(label, text) for label, text in rows]
+    return [TestRow(label, text) for label, text in filter(None, rows)]

@@ -47,7 +47,7 @@ def write_vectors(index_parquet: bytes, matrix_npy: bytes, target: Path) -> int:
         raise DataLossError(f"GloVe: {len(words)} words but {len(matrix)} vectors")
     line = " ".join(["%s", *["%.6g"] * matrix.shape[1]]) + "\n"
     with target.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(line % (word, *row) for word, row in zip(words, matrix.tolist(), strict=True))
+        file.writelines(line % (word, *row.tolist()) for word, row in zip(words, matrix, strict=True))
     return len(words)
 
 
