@@ -5,6 +5,7 @@
 import importlib.util
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from dragoman_common.testing import FakeClock
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.limits import Limits
-from dragoman_gateway.memory import MemoryCatalogue, MemoryJournal, MemoryScorer, MemoryTokenizer
+from dragoman_gateway.memory import MemoryCatalogue, MemoryHistory, MemoryJournal, MemoryScorer, MemoryTokenizer
 from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.pipeline import Call, Pipeline
 from dragoman_gateway.policy import Principal
@@ -45,6 +46,7 @@ def target(version_key, *, alias="prod", sequence=1, payload=None, previous=""):
         alias=alias,
         sequence=sequence,
         stable=version_key,
+        move_time=datetime(2026, 1, 1, tzinfo=UTC),
         payload_sha256=payload or f"payload-{sequence}",
         previous_sha256=previous,
     )
@@ -76,6 +78,7 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     budget: FakeBudget = field(default_factory=FakeBudget)
     catalogue: MemoryCatalogue = field(default_factory=MemoryCatalogue)
+    history: MemoryHistory = field(default_factory=MemoryHistory)
     tokenizer: MemoryTokenizer = field(default_factory=MemoryTokenizer)
     scorer: MemoryScorer = field(default_factory=lambda: MemoryScorer(len(LABELS)))
     journal: MemoryJournal = field(default_factory=MemoryJournal)
@@ -83,7 +86,7 @@ class World:
     workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
 
     def __post_init__(self):
-        self.router = Router(self.aliases, self.workers, self.catalogue, max_hold_s=10.0)
+        self.router = Router(self.aliases, self.workers, self.catalogue, self.history, max_hold_s=10.0)
         self.models = ModelDirectory(self.router, self.catalogue, self.limits)
         self.pipeline = Pipeline(
             router=self.router,

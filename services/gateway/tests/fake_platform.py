@@ -83,7 +83,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self):
         self.key = SigningKey.generate()
         self.feed = Feed()
-        self.versions, self.events = {}, {}
+        self.versions, self.events, self.history = {}, {}, {}
 
     def publish(self, manifest, *, key=None):
         self.versions[manifest.tenant, manifest.model, manifest.number] = sign_manifest(manifest, key or self.key)
@@ -100,7 +100,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             stable_version=manifest.number,
             stable_root_sha256=manifest.root_sha256,
             moved_by="operator",
-            move_time=NOW,
+            move_time=NOW + timedelta(seconds=before[0].sequence if before else 0),
             request_id="r1",
             nonce="n1",
             previous_sha256=payload_sha256(before[0]) if before else "",
@@ -108,6 +108,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         envelope = sign_alias_record(record, key or self.key)
         if keep:
             self.events[name] = (record, envelope)
+            self.history.setdefault(name, []).append((record, envelope))
         self.feed.push(self._message(record, envelope))
 
     def _message(self, record, envelope):
@@ -115,6 +116,13 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             tenant=record.tenant, model=record.model, alias=record.alias, record=SignedRecord(envelope=envelope)
         )
         return registry_pb2.WatchAliasesResponse(event=event, heartbeat_period=HEARTBEAT)
+
+    async def GetAlias(self, request, context):
+        record, envelope = self.history[current_caller().tenant, request.model, request.alias][
+            int(request.at_time.ToDatetime(UTC).timestamp() - NOW.timestamp())
+        ]
+        event = registry_pb2.AliasEvent(sequence=record.sequence, record=SignedRecord(envelope=envelope))
+        return registry_pb2.GetAliasResponse(event=event)
 
     async def GetVersion(self, request, context):
         envelope = self.versions.get((current_caller().tenant, request.model, request.number))

@@ -3,6 +3,7 @@
 """The ports' contracts, on the fakes and on the real adapters over gRPC and SQLite."""
 
 import asyncio
+import dataclasses
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ import pytest
 
 from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
+from dragoman_common.errors import DataLossError
 from dragoman_events.memory import MemoryEventLog
 from dragoman_events.message_event import message_of
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
@@ -18,7 +20,7 @@ from dragoman_gateway.journal import EventJournal
 from dragoman_gateway.memory import MemoryCatalogue, MemoryJournal, MemoryScorer, MemoryTokenizer
 from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
-from dragoman_gateway.registry_client import RegistryCatalogue
+from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, target_of
 from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_models.verify import VerifyingKeys
 
@@ -71,6 +73,34 @@ class TestRegistryCatalogue(CatalogueContract):
         await catalogue.get("local", "r8", 1)
         platform.registry.versions.clear()
         assert await catalogue.get("local", "r8", 1) == known
+
+
+class TestRegistryHistory:
+    @pytest.fixture
+    async def history(self, platform, to):
+        channel = to("registry")
+        yield RegistryHistory(channel, VerifyingKeys([platform.registry.key.public_key]))
+        await channel.close()
+
+    def chain(self, platform):
+        return [target_of(record) for record, _ in platform.registry.history["local", "r8", "prod"]]
+
+    async def test_the_event_before_is_the_one_that_is_named(self, history, platform):
+        platform.publish(2)
+        first, second = self.chain(platform)
+        assert await history.before(second) == first
+        assert await history.before(first) is None
+
+    async def test_another_event_in_its_place_is_data_loss(self, history, platform):
+        platform.publish(2)
+        platform.publish(3)
+        _, second, third = self.chain(platform)
+        entries = platform.registry.history["local", "r8", "prod"]
+        entries[1] = entries[0]
+        with pytest.raises(DataLossError):
+            await history.before(third)
+        with pytest.raises(DataLossError):
+            await history.before(dataclasses.replace(second, previous_sha256="0" * 64))
 
 
 class TestMemoryTokenizer(TokenizerContract):

@@ -115,6 +115,44 @@ async def test_a_version_that_no_worker_accepts_never_takes_the_traffic(world, m
     assert await resolved(world) == 1
 
 
+@pytest.fixture
+def restarted(make):
+    """A gateway that was just started and sees only the newest of three events."""
+    world = make.world()
+    chain = [
+        make.target(make.key(n), sequence=n, payload=f"payload-{n}", previous=f"payload-{n - 1}" if n > 1 else "")
+        for n in (1, 2, 3)
+    ]
+    for event in chain:
+        world.catalogue.add(make.served(event.stable))
+        world.history.events[event.payload_sha256] = event
+    world.router.apply(chain[-1])
+    world.router.is_complete = True
+    return world
+
+
+async def test_a_new_gateway_finds_the_good_version_behind_bad_promotions(restarted, make):
+    restarted.report("worker-a", {make.key(1): "READY", make.key(2): "FAILED", make.key(3): "FAILED"})
+    assert await resolved(restarted) == 1
+    assert await resolved(restarted) == 1
+    assert restarted.history.num_calls == 3
+    assert restarted.router.is_ready("local", PROD)
+
+
+async def test_a_version_that_is_only_loading_is_waited_for(restarted, make):
+    restarted.report("worker-a", {make.key(1): "READY", make.key(2): "READY", make.key(3): "LOADING"})
+    assert await resolved(restarted) == 3
+    assert restarted.history.num_calls == 0
+
+
+async def test_history_that_cannot_be_read_is_asked_for_again(restarted, make):
+    restarted.report("worker-a", {make.key(1): "READY", make.key(3): "FAILED"})
+    kept = restarted.history.events.pop("payload-2")
+    assert await resolved(restarted) == 3
+    restarted.history.events["payload-2"] = kept
+    assert await resolved(restarted) == 1
+
+
 async def test_a_version_that_failed_everywhere_says_so(make):
     world = make.world()
     world.publish(make.key(), ready_at=())

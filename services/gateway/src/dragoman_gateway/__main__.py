@@ -31,7 +31,7 @@ from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.pipeline import Pipeline
 from dragoman_gateway.readiness import Readiness
-from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue
+from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue, RegistryHistory
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
@@ -80,7 +80,9 @@ async def run(config: Settings) -> None:
 
     table = WorkerTable(random.SystemRandom())
     catalogue = RegistryCatalogue(registry, keys)
-    router = Router(AliasTable(), table, catalogue, max_hold_s=config.max_hold_ms / 1e3)
+    router = Router(
+        AliasTable(), table, catalogue, RegistryHistory(registry, keys), max_hold_s=config.max_hold_ms / 1e3
+    )
     readiness = Readiness(router, tokenizer)
     outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)
     journal = EventJournal(outbox)

@@ -10,6 +10,7 @@ that were written while it was down, so a gap is accepted; going back, or a seco
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from dragoman_common.errors import DataLossError
 from dragoman_gateway.version import VersionKey
@@ -22,8 +23,14 @@ class AliasTarget:
     alias: str
     sequence: int
     stable: VersionKey
+    move_time: datetime
     payload_sha256: str
     previous_sha256: str
+
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """(tenant, model, alias)."""
+        return (self.stable.tenant, self.stable.model, self.alias)
 
 
 class AliasTable:
@@ -38,13 +45,12 @@ class AliasTable:
         Raises:
             DataLossError: the event does not continue the chain.
         """
-        name = (target.stable.tenant, target.stable.model, target.alias)
-        known = self._targets.get(name)
+        known = self._targets.get(target.name)
         if known is not None:
             if target.payload_sha256 == known.payload_sha256:
                 return None
             _check_continues(known, target)
-        self._targets[name] = target
+        self._targets[target.name] = target
         return known
 
     def find(self, tenant: str, model: str, alias: str) -> AliasTarget | None:

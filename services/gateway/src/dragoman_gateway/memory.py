@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dragoman_common.errors import DataLossError, DragomanError, InvalidArgumentError, UnavailableError
+from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.ports import EncodedRows, Scores
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
@@ -29,6 +30,22 @@ class MemoryCatalogue:
         if root_sha256 not in (None, version.key.root_sha256):
             raise DataLossError(f"{model} version {number}: another root digest")
         return version
+
+
+class MemoryHistory:
+    """Chains that a test put there, by the digest that an event names as its predecessor."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, AliasTarget] = {}
+        self.num_calls = 0
+
+    async def before(self, target: AliasTarget) -> AliasTarget | None:
+        self.num_calls += 1
+        if not target.previous_sha256:
+            return None
+        if target.previous_sha256 not in self.events:
+            raise UnavailableError("the registry is away")
+        return self.events[target.previous_sha256]
 
 
 class MemoryTokenizer:

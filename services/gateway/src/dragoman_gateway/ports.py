@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.version import ServedVersion, VersionKey
 
@@ -55,6 +56,17 @@ class VersionCatalogue(Protocol):
             ModelNotFoundError: no such model or version.
             DataLossError: the record's signature is not the registry's, or the digest differs.
             UnavailableError: the registry is away, and the version has not been seen before.
+        """
+        ...
+
+
+class AliasHistory(Protocol):
+    async def before(self, target: AliasTarget) -> AliasTarget | None:
+        """The verified event that `target` names as its predecessor; None before the first.
+
+        Raises:
+            DataLossError: what the registry keeps there is not that event.
+            UnavailableError: the registry is away.
         """
         ...
 

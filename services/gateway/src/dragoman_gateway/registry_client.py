@@ -10,6 +10,7 @@ The plain fields of a reply are for display; what is read from them is only whic
 
 import logging
 from collections import OrderedDict
+from datetime import timedelta
 
 import grpc
 
@@ -74,6 +75,35 @@ class RegistryCatalogue:
         )
 
 
+class RegistryHistory:
+    """See ports.AliasHistory."""
+
+    def __init__(self, channel: grpc.aio.Channel, keys: VerifyingKeys) -> None:
+        self._stub = pb_grpc.RegistryServiceStub(channel)
+        self._keys = keys
+
+    async def before(self, target: AliasTarget) -> AliasTarget | None:
+        if target.sequence == 1:
+            return None
+        tenant, model, alias = target.name
+        request = pb.GetAliasRequest(model=model, alias=alias)
+        request.at_time.FromDatetime(target.move_time - timedelta(microseconds=1))
+        with calling_as(tenant), calling("registry"):
+            response = await self._stub.GetAlias(request)
+        record = verify_alias_event(
+            response.event.record.envelope,
+            self._keys,
+            tenant=tenant,
+            model=model,
+            alias=alias,
+            sequence=target.sequence - 1,
+        )
+        found = target_of(record)
+        if found.payload_sha256 != target.previous_sha256:
+            raise DataLossError(f"{model}@{alias}: event {target.sequence} names another predecessor than is kept")
+        return found
+
+
 class AliasWatch:
     """Follows every tenant's aliases into the router."""
 
@@ -134,6 +164,7 @@ def target_of(record: AliasRecord) -> AliasTarget:
             number=record.stable_version,
             root_sha256=record.stable_root_sha256,
         ),
+        move_time=record.move_time,
         payload_sha256=payload_sha256(record),
         previous_sha256=record.previous_sha256,
     )

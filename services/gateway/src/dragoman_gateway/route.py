@@ -5,8 +5,8 @@
     Selector -> Router.resolve -> Route(version, arm) -> Router.hold -> worker address
 
 An alias that moved keeps answering with its old version until a worker is ready for the new one: a version that no
-worker accepts (its bytes differ from what was signed) therefore never takes the traffic. Rollout arms will be drawn in
-`resolve`.
+worker accepts (its bytes differ from what was signed) therefore never takes the traffic (stand_in.py). Rollout arms
+will be drawn in `resolve`.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_gateway.aliases import AliasTable, AliasTarget
-from dragoman_gateway.ports import VersionCatalogue
+from dragoman_gateway.ports import AliasHistory, VersionCatalogue
 from dragoman_gateway.selector import Selector
+from dragoman_gateway.stand_in import StandIns
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey, VersionNotPlacedError
 from dragoman_gateway.workers import WorkerTable
 
@@ -36,14 +37,19 @@ class Router:
     """Aliases and workers, put together. `is_complete` turns true once all aliases that exist have been read."""
 
     def __init__(
-        self, aliases: AliasTable, workers: WorkerTable, catalogue: VersionCatalogue, *, max_hold_s: float
+        self,
+        aliases: AliasTable,
+        workers: WorkerTable,
+        catalogue: VersionCatalogue,
+        history: AliasHistory,
+        *,
+        max_hold_s: float,
     ) -> None:
         self._max_hold_s = max_hold_s
         self._aliases = aliases
         self._workers = workers
         self._catalogue = catalogue
-        # The last version that was ready under an alias whose newest target is not ready yet.
-        self._fallbacks: dict[tuple[str, str, str], VersionKey] = {}
+        self._stand_ins = StandIns(workers, history)
         # Why an alias has no target that could be believed; what is said of it comes from an unverified message.
         self._refused: dict[tuple[str, str, str], str] = {}
         self.is_complete = False
@@ -55,9 +61,9 @@ class Router:
             DataLossError: it does not continue the chain; the alias stays where it was.
         """
         replaced = self._aliases.apply(target)
-        self._refused.pop(_name_of(target), None)
-        if replaced is not None and self._workers.is_ready(replaced.stable):
-            self._fallbacks[_name_of(target)] = replaced.stable
+        self._refused.pop(target.name, None)
+        if replaced is not None:
+            self._stand_ins.moved(replaced, target)
         self._workers.announce()
 
     def refuse(self, tenant: str, model: str, alias: str, reason: str) -> None:
@@ -83,7 +89,8 @@ class Router:
             if not self.is_complete:
                 raise UnavailableError("the gateway is still reading the aliases; send the call again")
             raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")
-        key = self._answering(target)
+        await self._stand_ins.recall(target)
+        key = self._stand_ins.answering(target)
         return Route(version=await self._catalogue.get(tenant, key.model, key.number, root_sha256=key.root_sha256))
 
     async def hold(self, key: VersionKey, *, avoid: str | None = None) -> str:
@@ -132,7 +139,7 @@ class Router:
 
     def _check_expected(self, key: VersionKey) -> None:
         targets = self._aliases.of_model(key.tenant, key.model)
-        if all(self._answering(target) != key for target in targets):
+        if all(self._stand_ins.answering(target) != key for target in targets):
             raise VersionNotPlacedError(
                 f"no worker holds {key.model} version {key.number}; workers load the versions that aliases point at: "
                 "ask for one of those, or point an alias at it"
@@ -140,20 +147,12 @@ class Router:
         if self._workers.states(key) == ["FAILED"]:
             raise UnavailableError(f"no worker could load {key.model} version {key.number}; RepositoryIndex lists them")
 
-    def _answering(self, target: AliasTarget) -> VersionKey:
-        fallback = self._fallbacks.get(_name_of(target))
-        if fallback is None or self._workers.is_ready(target.stable):
-            self._fallbacks.pop(_name_of(target), None)
-            return target.stable
-        # READY, or LOADING while its process is started again: either way it answers before the new one does.
-        return fallback if self._workers.states(fallback)[:1] in (["READY"], ["LOADING"]) else target.stable
-
     def _keys(self, tenant: str, selector: Selector) -> list[VersionKey]:
         if selector.version is None:
             target = self._aliases.find(tenant, selector.model, selector.alias)
             if target is None:
                 raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")
-            return [self._answering(target)]
+            return [self._stand_ins.answering(target)]
         keys = [key for key, _ in self.index(tenant) if key.model == selector.model and key.number == selector.version]
         if not keys:
             raise ModelNotFoundError(f"no worker holds {selector.model} version {selector.version}")
@@ -161,7 +160,3 @@ class Router:
 
 
 _INDEX_STATES = {"READY": "READY", "LOADING": "LOADING", "DRAINING": "UNLOADING"}
-
-
-def _name_of(target: AliasTarget) -> tuple[str, str, str]:
-    return (target.stable.tenant, target.stable.model, target.alias)

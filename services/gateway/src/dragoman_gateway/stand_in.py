@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which version answers for an alias while its newest target cannot: a bad promotion takes no traffic away.
+
+    alias moved -> the target before it, if it was ready, stands in until the new one is
+    the newest target failed, and nothing stands in (this gateway is new) -> the chain is read backwards
+
+Reading backwards is for a target that every worker refused, and never for one that is only loading: after a roll-back
+the older entries of a chain are the versions that were taken away from.
+"""
+
+import logging
+
+from dragoman_common.errors import DragomanError
+from dragoman_gateway.aliases import AliasTarget
+from dragoman_gateway.ports import AliasHistory
+from dragoman_gateway.version import VersionKey
+from dragoman_gateway.workers import WorkerTable
+
+_MAX_STEPS_BACK = 8
+"""Events read backwards, at most: more bad promotions in a row are for a person to look at."""
+
+_Name = tuple[str, str, str]
+_logger = logging.getLogger(__name__)
+
+
+class StandIns:
+    """One stand-in, and one recalled history, per alias at most."""
+
+    def __init__(self, workers: WorkerTable, history: AliasHistory) -> None:
+        self._workers = workers
+        self._history = history
+        self._standing_in: dict[_Name, VersionKey] = {}
+        self._recalled: dict[_Name, list[VersionKey]] = {}
+
+    def moved(self, replaced: AliasTarget, target: AliasTarget) -> None:
+        """Take note of a move; the replaced target stands in if it was ready."""
+        self._recalled.pop(target.name, None)
+        if self._workers.is_ready(replaced.stable):
+            self._standing_in[target.name] = replaced.stable
+
+    def answering(self, target: AliasTarget) -> VersionKey:
+        """The version that answers for an alias now."""
+        if self._workers.is_ready(target.stable):
+            self._standing_in.pop(target.name, None)
+            return target.stable
+        candidates = [self._standing_in[target.name]] if target.name in self._standing_in else []
+        if self._has_failed(target):
+            candidates += self._recalled.get(target.name, [])
+        # LOADING is a stand-in whose process is started again: it answers before the newest target does.
+        for state in ("READY", "LOADING"):
+            for key in candidates:
+                if self._workers.states(key)[:1] == [state]:
+                    return key
+        return target.stable
+
+    async def recall(self, target: AliasTarget) -> None:
+        """Read the chain backwards where that is what it takes to answer; once for each move of an alias."""
+        if not self._has_failed(target) or target.name in self._recalled or self.answering(target) != target.stable:
+            return
+        earlier: list[VersionKey] = []
+        at = target
+        try:
+            while len(earlier) < _MAX_STEPS_BACK and (before := await self._history.before(at)) is not None:
+                earlier.append(before.stable)
+                at = before
+        except DragomanError as error:
+            _logger.warning("alias history not read", extra={"model": target.stable.model, "reason": error.message})
+            return
+        self._recalled[target.name] = earlier
+
+    def _has_failed(self, target: AliasTarget) -> bool:
+        return self._workers.states(target.stable) == ["FAILED"]
