@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.file_digest import FileDigest, check_files, root_sha256
@@ -99,12 +101,13 @@ def test_records_survive_signing_and_verification():
 
 
 def test_a_flipped_bit_in_any_byte_of_an_envelope_is_refused():
-    envelope = sign_manifest(MANIFEST, KEY)
-    for position in range(len(envelope)):
-        damaged = bytearray(envelope)
-        damaged[position] ^= 1 << (position % 8)
-        with pytest.raises(DataLossError):
-            verify_manifest(bytes(damaged), KEYS, **PLACE, number=3)
+    # Signatures differ in length, and with it the padding of their base64, so several are tried.
+    for envelope in (sign_manifest(MANIFEST, KEY) for _ in range(4)):
+        for position in range(len(envelope)):
+            damaged = bytearray(envelope)
+            damaged[position] ^= 1 << (position % 8)
+            with pytest.raises(DataLossError):
+                verify_manifest(bytes(damaged), KEYS, **PLACE, number=3)
 
 
 @pytest.mark.parametrize("change", [{"tenant": "other"}, {"model": "r52"}, {"number": 4}])
@@ -300,3 +303,34 @@ def test_a_stream_is_cut_off_at_the_first_byte_too_many():
     with pytest.raises(DataLossError, match="longer"):
         verify_chunks(endless(), file, what="acme/r8/versions/3")
     assert len(taken) == 2
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode()))
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_arbitrary_bytes_are_refused_and_never_crash_a_reader(data: bytes):
+    with pytest.raises(DataLossError):
+        verify_envelope(data, VERSION_PAYLOAD_TYPE, KEYS, what="v")
+    with pytest.raises(DataLossError):
+        verify_model_bundle(data, KEYS, MANIFEST)
+    for parse in (parse_version_manifest, parse_alias_record):
+        with pytest.raises(InvalidArgumentError):
+            parse(data, what="v")
+
+
+@given(st.sampled_from(sorted(json.loads(MANIFEST.to_payload()))), _JSON)
+@settings(max_examples=300, derandomize=True, deadline=None)
+def test_a_signed_manifest_with_any_value_in_any_key_is_read_strictly(key: str, value: object):
+    content = json.loads(MANIFEST.to_payload()) | {key: value}
+    payload = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        manifest = parse_version_manifest(payload, what="v")
+    except InvalidArgumentError:
+        return
+    assert manifest.to_payload() == payload

@@ -227,6 +227,10 @@ def _unbase64(value: JsonValue, what: str) -> bytes:
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{what} must be base64 text")
     try:
-        return base64.b64decode(value, validate=True)
+        data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidArgumentError(f"{what} must be base64 text") from error
+    # The last character may hold bits that decoding drops: one content would have several texts.
+    if base64.b64encode(data).decode("ascii") != value:
+        raise InvalidArgumentError(f"{what} must be base64 text in its canonical form")
+    return data
