@@ -23,6 +23,7 @@ from dragoman_client.local.ports import GRPC_PORT_VARIABLE, HTTP_PORT_VARIABLE, 
 from dragoman_common.errors import DragomanError
 
 _DAY_S = 86_400
+_PIPE_WIDTH = 120
 
 
 def main() -> int:
@@ -30,7 +31,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the platform running, and print how to call it")
     keep = parser.parse_args().keep
-    places, console, phases = Places(Path("build/demo").absolute()), Console(), Phases()
+    places, console, phases = (
+        Places(Path("build/demo").absolute()),
+        Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH),
+        Phases(),
+    )
     dragoman = Dragoman(places, {} if keep else _ports_that_are_free(console))
     succeeded = False
     # Told to end, it still stops what it has started.
@@ -63,6 +68,8 @@ def main() -> int:
             )
     except (CommandFailedError, DragomanError, RuntimeError, TimeoutError) as error:
         sys.stderr.write(f"demo failed: {error}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; stopping what was started\n")
     finally:
         if not (keep and succeeded):
             dragoman.json("down")

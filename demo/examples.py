@@ -25,8 +25,9 @@ The command:
   .venv/bin/dragoman report r8
 
 Python:
+  import os
   from dragoman_client import Client
-  with Client("{grpc_target}", token) as client:
+  with Client("{grpc_target}", os.environ["DRAGOMAN_TOKEN"]) as client:
       print(client.classify("r8", ["{_TEXT}"]).rows[0].label)
 
 REST (Open Inference Protocol, version 2):

@@ -18,6 +18,7 @@ from dragoman_common.errors import (
     InvalidArgumentError,
     NotFoundError,
     UnauthenticatedError,
+    UnavailableError,
 )
 
 LABELS = ("acq", "earn")
@@ -172,6 +173,7 @@ class Launcher:
     def __init__(self) -> None:
         self.last_state = launcher_pb2.JOB_STATE_SUCCEEDED
         self.submitted: list[launcher_pb2.SubmitJobRequest] = []
+        self.num_cuts = 0
 
     async def SubmitJob(self, request: launcher_pb2.SubmitJobRequest, _: object) -> launcher_pb2.SubmitJobResponse:
         self.submitted.append(request)
@@ -183,6 +185,9 @@ class Launcher:
         self, _request: launcher_pb2.WatchJobRequest, _: object
     ) -> AsyncIterator[launcher_pb2.WatchJobResponse]:
         yield launcher_pb2.WatchJobResponse(job=job(launcher_pb2.JOB_STATE_RUNNING))
+        if self.num_cuts > 0:
+            self.num_cuts -= 1
+            raise UnavailableError("the server is stopping; watch again")
         message = "data.train: no such file" if self.last_state == launcher_pb2.JOB_STATE_FAILED else ""
         yield launcher_pb2.WatchJobResponse(job=job(self.last_state, message=message))
 

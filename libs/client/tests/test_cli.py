@@ -88,6 +88,13 @@ async def test_train_exits_with_20_when_the_job_fails_and_says_where_the_log_is(
     assert "error: JOB_FAILED: j-1: data.train: no such file; its log: `dragoman jobs log j-1`" in result.stderr
 
 
+async def test_train_takes_a_cut_watch_up_again(platform: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragoman_client.operator_client._WATCH_PAUSE_S", 0.0)
+    platform.launcher.num_cuts = 3
+    lines = await platform.json("train", "linear", "--model", "r8")
+    assert [line["job"]["state"] for line in lines] == ["RUNNING"] * 4 + ["SUCCEEDED"]
+
+
 async def test_jobs_log_prints_what_the_job_wrote(platform: Any) -> None:
     result = await platform.dragoman("jobs", "log", "j-1")
     assert result.stdout == "epoch 1\nepoch 2\n"

@@ -6,6 +6,7 @@ Owns the three channels and the operator's credential; answers with the services
 the tenant, so no call names one.
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -21,13 +22,15 @@ from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
 from dragoman_common.channel import connect
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_common.status import translated
 
 _CHUNK_BYTES = 1024 * 1024
 _PUBLISH_TIMEOUT_S = 600.0
 _PAGE_SIZE = 1000
+_WATCH_PAUSE_S = 0.5
+_ENDED = (launcher_pb2.JOB_STATE_SUCCEEDED, launcher_pb2.JOB_STATE_FAILED, launcher_pb2.JOB_STATE_CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,11 +164,35 @@ class OperatorClient:
         with translated():
             return (await self._launcher.GetJob(launcher_pb2.GetJobRequest(id=job_id))).job
 
-    async def watch_job(self, job_id: str, *, timeout_s: float) -> AsyncIterator[launcher_pb2.Job]:
-        """The job now, and at each change, until it has ended."""
-        with translated():
-            async for update in self._launcher.WatchJob(launcher_pb2.WatchJobRequest(id=job_id), timeout=timeout_s):
-                yield update.job
+    async def watch_job(
+        self, job_id: str, *, timeout_s: float, patience_s: float = 60.0
+    ) -> AsyncIterator[launcher_pb2.Job]:
+        """The job now, and at each change, until it has ended.
+
+        A stream that is cut (the launcher restarts, or ends a stream that got old) is taken up again.
+
+        Args:
+            job_id: the job.
+            timeout_s: for all of it.
+            patience_s: how long the launcher may be away before its absence is an error.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at_s = loop.time() + timeout_s
+        heard_at_s = loop.time()
+        while True:
+            left_s = ends_at_s - loop.time()
+            try:
+                with translated():
+                    request = launcher_pb2.WatchJobRequest(id=job_id)
+                    async for update in self._launcher.WatchJob(request, timeout=max(left_s, 0.001)):
+                        heard_at_s = loop.time()
+                        yield update.job
+                        if update.job.state in _ENDED:
+                            return
+            except (UnavailableError, DeadlineExceededError):
+                if loop.time() > min(ends_at_s, heard_at_s + patience_s):
+                    raise
+            await asyncio.sleep(_WATCH_PAUSE_S)
 
     async def cancel_job(self, job_id: str, *, reason: str) -> launcher_pb2.Job:
         with translated():
