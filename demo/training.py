@@ -9,7 +9,7 @@ from typing import Any
 from demo.command import Dragoman
 
 MODEL = "r8"
-_JOB_TIMEOUT_S = 600.0
+_JOB_TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,12 @@ def test_foreground_up_stops_in_order_on_ctrl_c(dragoman: Command) -> None:
 
 
 def test_no_secret_is_in_a_log_or_in_the_state(dragoman: Command) -> None:
-    dragoman.json("up", "--detach")
+    assert dragoman("up", "--detach", DRAGOMAN_TOKEN="a-token-of-the-shell").returncode == 0
     token = dragoman("token").stdout.strip()
     dragoman("models")
+    services = processes_of_run(run_id(dragoman), dragoman.home.jobs)
+    assert len(services) == len(SERVICES)
+    assert all(b"a-token-of-the-shell" not in Path(f"/proc/{s.pid}/environ").read_bytes() for s in services)
     texts = [path.read_text() for path in (*dragoman.home.logs.iterdir(), *dragoman.home.run.iterdir())]
     for text in texts:
         assert token not in text

@@ -24,6 +24,8 @@ from dragoman_common.errors import FailedPreconditionError, UnavailableError
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 60.0
 SERVICE_GRACE_S = 15.0
+# What a user's shell may hold for the command, and no service has any use for.
+_USERS_OWN = frozenset({"DRAGOMAN_TOKEN", "DRAGOMAN_TARGET"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Platform:
                 self.home,
                 platform_services(self.home, ports, self.environ),
                 state,
-                environ=self.environ,
+                environ={name: value for name, value in self.environ.items() if name not in _USERS_OWN},
                 is_serving=is_serving,
                 on_change=on_state,
             )
