@@ -54,7 +54,7 @@ class Gateway:
         log = open_log(f"sqlite://{self.platform.folder}/events.db")
         kind = events_pb2.Prediction if topic == "dragoman.predictions" else events_pb2.Feedback
         try:
-            return [message_of(record.event(), kind) for record in log.read(topic, 0, 1_000)]
+            return [message_of(record.event(), kind) for record in log.read(topic, 0, 10_000)]
         finally:
             log.close()
 

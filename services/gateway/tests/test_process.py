@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 import aiohttp
+import grpc
 import pytest
 
 from dragoman_common.settings import SettingsError, parse
@@ -60,15 +62,21 @@ async def start(environment):
     )
 
 
+async def listening(process):
+    """The ports, once both are bound."""
+    ports = {}
+    while len(ports) < 2:
+        line = json.loads(await process.stderr.readline())
+        if line["message"].startswith("listening"):
+            ports[line["message"]] = line["port"]
+    return ports
+
+
 async def test_a_process_answers_and_drains(platform):
     environment = platform.environment()
     process = await start(environment)
     try:
-        ports = {}
-        while len(ports) < 2:
-            line = json.loads(await process.stderr.readline())
-            if line["message"].startswith("listening"):
-                ports[line["message"]] = line["port"]
+        ports = await listening(process)
         url = f"http://127.0.0.1:{ports['listening for HTTP']}"
         headers = {"Authorization": f"Bearer {platform.token()}"}
         tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["oil"]}
@@ -91,6 +99,34 @@ async def test_a_process_answers_and_drains(platform):
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_a_killed_gateway_has_answered_nothing_that_is_not_in_the_log(platform, running_gateway):
+    process = await start(platform.environment())
+    answered = set()
+    try:
+        await listening(process)
+        port = json.loads((platform.folder / "grpc.ready").read_text())["port"]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            gateway = running_gateway.Gateway(platform, channel, 0)
+
+            async def client():
+                with suppress(grpc.aio.AioRpcError):
+                    while True:
+                        answered.add((await gateway.classify("oil")).request_id)
+                        if len(answered) == 100:
+                            process.kill()
+
+            await asyncio.gather(*(client() for _ in range(16)))
+            await process.wait()
+            logged = [(event.request_id, event.row) for event in gateway.events()]
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert len(answered) >= 100
+    assert answered <= {request_id for request_id, _ in logged}
+    assert len(logged) == len(set(logged))
 
 
 async def test_a_key_file_that_cannot_be_used_ends_the_start_with_its_reason(platform):

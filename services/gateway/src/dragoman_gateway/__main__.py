@@ -43,6 +43,9 @@ from dragoman_models.verify import VerifyingKeys
 from inference.oip_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 _logger = logging.getLogger("dragoman_gateway")
+_dropped = telemetry.meter("dragoman.gateway").create_counter(
+    "dragoman.gateway.events_dropped", unit="1", description="Events of failed calls that the log did not take"
+)
 
 
 def code_name(error: Exception) -> str:
@@ -145,6 +148,7 @@ async def run(config: Settings) -> None:
 
 
 def _on_dropped(num_events: int) -> None:
+    _dropped.add(num_events)
     _logger.warning("events of failed calls dropped", extra={"num_events": num_events})
 
 

@@ -9,6 +9,7 @@ No route takes a name that becomes a path or an address. Compressed bodies are r
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -34,6 +35,9 @@ _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/r
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 _logger = logging.getLogger(__name__)
 _tracer = telemetry.tracer("dragoman.gateway.http")
+_duration_ms = telemetry.meter("dragoman.gateway.http").create_histogram(
+    "http.server.duration", unit="ms", description="Time from a request's arrival to its answer, by route and status"
+)
 
 
 class RestApi:
@@ -80,6 +84,13 @@ class RestApi:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        started_s = time.monotonic()
+        response = await self._answer(request, handler)
+        labels: dict[str, str | int] = {"route": _route_of(request), "status": response.status}
+        _duration_ms.record((time.monotonic() - started_s) * 1e3, labels)
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Everything that happens around every handler, in order."""
         parent = telemetry.context_from({key.lower(): value for key, value in request.headers.items()})
         try:
