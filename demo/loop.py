@@ -36,13 +36,13 @@ def run(places: Places, dragoman: Dragoman, phases: Phases) -> Outcome:
     rows = read_test_rows(places.cache / "data" / DATASET)
     with phases.phase("train linear"):
         linear = train(dragoman, "linear")
+    with phases.phase("train bilstm"):
+        bilstm = train(dragoman, "bilstm")
     with phases.phase("train shuffled"):
         shuffled = train(dragoman, "linear", {"self_test.shuffle_training_labels": "true"})
     refused, _ = promote_raw(places, shuffled)
     move_prod(dragoman, linear, "the baseline")
     refused_beside, refusal = promote_raw(places, shuffled)
-    with phases.phase("train bilstm"):
-        bilstm = train(dragoman, "bilstm")
     move_prod(dragoman, bilstm, "as good as the baseline, by the gate")
     token = dragoman.json("token")["token"]
     target = dragoman.json("status")["grpc_target"]
