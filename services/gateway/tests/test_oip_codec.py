@@ -226,6 +226,7 @@ def test_json_texts_arrive_as_they_were_sent(texts):
         (b'{"a": NaN}', "not JSON"),
         (b'{"a": ' + b"9" * 5_000 + b"}", "not JSON"),
         (b"\xff", "not JSON"),
+        (b'{"id": "a", "id": "b"}', "twice"),
         (body(texts=[]), "'texts'"),
         (body(id=7), "id is missing, or not a string"),
         (body(parameters=[]), "parameters is not an object"),

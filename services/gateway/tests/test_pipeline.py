@@ -14,6 +14,7 @@ from dragoman_common.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from dragoman_gateway.limits import Limits
 from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.policy import Principal
 from dragoman_gateway.version import ModelNotFoundError
@@ -133,6 +134,16 @@ async def test_refusals_name_the_row_and_the_limit(world, texts, message):
     with pytest.raises(InvalidArgumentError, match=message):
         await world.pipeline.classify(world.call(*texts))
     assert world.tokenizer.num_calls == 0
+
+
+async def test_rows_that_are_too_long_together_are_refused_before_a_worker_sees_them(make):
+    world = make.world(limits=Limits(max_call_tokens=5, max_message_bytes=60))
+    world.publish(make.key())
+    with pytest.raises(InvalidArgumentError, match="texts: 6 tokens together, at most 5"):
+        await world.pipeline.classify(world.call("a b c", "d e f"))
+    with pytest.raises(InvalidArgumentError, match="texts: 40 bytes together, at most 30"):
+        await world.pipeline.classify(world.call("x" * 20, "x" * 20))
+    assert world.scorer.calls == []
 
 
 async def test_a_token_asks_only_the_models_it_names(world):

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP side of the wired gateway: the same answers, one error table, and nothing before authentication."""
 
+import asyncio
 import io
 import json
+import logging
 from contextlib import suppress
 
 import aiohttp
@@ -118,3 +120,20 @@ async def test_rest_passes_on_permissions_and_failures(http, gateway, fake_platf
     gateway.platform.worker.failures = [RuntimeError("a defect"), RuntimeError("a defect")]
     status, document, _ = await http("POST", "/v2/models/r8/infer", json=body("a"))
     assert (status, document) == (500, {"error": "internal error", "code": "INTERNAL"})
+
+
+async def test_a_body_whose_framing_is_broken_is_the_callers_fault_and_in_no_log_line(gateway, caplog):
+    caplog.set_level(logging.DEBUG)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rpartition(":")[2]))
+    head = (
+        "POST /v2/models/r8/infer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Authorization: Bearer {gateway.platform.token()}\r\nTransfer-Encoding: chunked\r\n\r\ncanary-4711\r\n\r\n"
+    )
+    writer.write(head.encode())
+    status = await reader.readline()
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert b" 400 " in status
+    assert "request failed before its handler" in caplog.text
+    assert "canary" not in caplog.text

@@ -60,6 +60,7 @@ async def run(config: Settings) -> None:
         max_message_bytes=config.server.max_message_bytes,
         max_rows=config.max_rows,
         max_text_bytes=config.max_text_bytes,
+        max_call_tokens=config.max_call_tokens,
     )
     authenticator = UserTokenAuthenticator(
         load_user_keys(config.user_jwks_file),

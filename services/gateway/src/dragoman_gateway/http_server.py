@@ -15,6 +15,22 @@ from dragoman_common.atomic import write_atomic
 _logger = logging.getLogger(__name__)
 
 
+def _protocol_logger() -> logging.Logger:
+    """The library's own log of requests that are no HTTP, without the bytes of theirs that it would show."""
+    logger = logging.getLogger("dragoman_gateway.http_protocol")
+    if not logger.filters:
+        logger.addFilter(_without_bytes)
+    return logger
+
+
+def _without_bytes(record: logging.LogRecord) -> bool:
+    failure = record.exc_info[0] if record.exc_info else None
+    record.msg, record.args = "request failed before its handler", None
+    record.reason = failure.__name__ if failure else ""
+    record.exc_info, record.exc_text = None, None
+    return True
+
+
 class HttpServer:
     """One application on one port."""
 
@@ -22,6 +38,7 @@ class HttpServer:
         self._runner = web.AppRunner(
             application,
             access_log=None,
+            logger=_protocol_logger(),
             # A caller that hangs up is answered no longer, as on the gRPC side.
             handler_cancellation=True,
             auto_decompress=False,

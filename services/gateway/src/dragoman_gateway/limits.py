@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from dragoman_common.errors import InvalidArgumentError
 
+_FRAMING_BYTES = 65_536
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
@@ -20,6 +22,8 @@ class Limits:
     """Rows of text in one call."""
     max_text_bytes: int = 65_536
     """One row as UTF-8."""
+    max_call_tokens: int = 131_072
+    """All rows of one call together; workers take no more."""
     max_tensors: int = 16
     """Inputs, and requested outputs, of one call."""
     max_parameters: int = 64
@@ -30,6 +34,11 @@ class Limits:
     """True labels in one call."""
     max_label_bytes: int = 512
     """One true label."""
+
+    @property
+    def max_call_text_bytes(self) -> int:
+        """All rows together: what still fits a message to the tokenizer beside the version's name and the framing."""
+        return self.max_message_bytes - min(_FRAMING_BYTES, self.max_message_bytes // 2)
 
     def check_num_rows(self, num_rows: int, *, field: str) -> None:
         """Refuse no rows, and too many.
@@ -64,7 +73,22 @@ class Limits:
             size = len(text.encode())
             self.check_text_size(size, field=field, row=row, max_bytes=max_bytes)
             sizes.append(size)
+        if sum(sizes) > self.max_call_text_bytes:
+            raise InvalidArgumentError(
+                f"{field}: {sum(sizes)} bytes together, at most {self.max_call_text_bytes} a call; send fewer rows"
+            )
         return tuple(sizes)
+
+    def check_num_tokens(self, num_tokens: int, *, field: str) -> None:
+        """Refuse rows that are too long together, before a worker does.
+
+        Raises:
+            InvalidArgumentError: names the field and the limit.
+        """
+        if num_tokens > self.max_call_tokens:
+            raise InvalidArgumentError(
+                f"{field}: {num_tokens} tokens together, at most {self.max_call_tokens} a call; send fewer rows"
+            )
 
     def check_client_id(self, client_id: str, *, field: str) -> None:
         if len(client_id.encode()) > self.max_client_id_bytes:

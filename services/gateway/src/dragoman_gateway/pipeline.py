@@ -143,6 +143,7 @@ class Pipeline:
         self._budget.check("tokenising")
         encoded = await self._tokenizer.encode(version.key, call.texts)
         check_encoded(encoded, len(call.texts))
+        self._limits.check_num_tokens(len(encoded.token_ids), field=call.field)
         self._budget.check("dispatch")
         scores_NC = await self._dispatcher.dispatch(version, encoded)
         # Guard output: none yet.

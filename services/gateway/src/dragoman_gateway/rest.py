@@ -116,6 +116,10 @@ class RestApi:
                 f"the body is over {cap} bytes; send fewer rows",
                 "RESOURCE_EXHAUSTED",
             )
+        except web.RequestPayloadError:
+            return response_of(
+                InvalidArgumentError("the body ended too early, or its encoding is broken; send it again")
+            )
         except web.HTTPMethodNotAllowed as error:
             return refusal(
                 error.status, f"{request.method} is not served here", "UNIMPLEMENTED", {"Allow": error.headers["Allow"]}

@@ -41,7 +41,7 @@ def parse_object(body: bytes) -> Mapping[str, Any]:
         InvalidArgumentError: it is not one JSON object.
     """
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
         raise InvalidArgumentError(
             "the body is not JSON; send one object, as the Open Inference Protocol says"
@@ -118,6 +118,14 @@ def metadata_to_json(
         ],
         "properties": dict(properties),
     }
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        # Two readers of one body could each believe another of the two.
+        raise InvalidArgumentError("the body names a member twice")
+    return members
 
 
 def _refuse_constant(name: str) -> None:

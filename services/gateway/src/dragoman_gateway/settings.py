@@ -50,6 +50,8 @@ class Settings:
     """Rows of text in one call: more make fewer calls, and longer ones that others wait behind."""
     max_text_bytes: int = 65_536
     """One row of text; a model's own limit may be lower."""
+    max_call_tokens: int = 131_072
+    """Tokens of all rows of one call: no more than the workers' own limit."""
     max_concurrent_calls: int = 1_000
     """Predictions at once on both ports together; one more is RESOURCE_EXHAUSTED with a retry delay."""
     max_pending_events: int = 100_000
@@ -71,6 +73,7 @@ class Settings:
         for name in (
             "max_rows",
             "max_text_bytes",
+            "max_call_tokens",
             "max_concurrent_calls",
             "max_pending_events",
             "max_hold_ms",
