@@ -38,6 +38,8 @@ MAX_SCORING_TOKENS = 16384
 SCORING_LENGTH_STEP = 8
 """score() pads rows to a multiple of this: oneDNN prepares each new shape for 0.5 ms a cell, so shapes should recur."""
 
+WARM_UP_TOKENS = 128
+
 CELLS = ("lstm", "gru")
 POOLINGS = ("max_mean", "last")
 
@@ -216,10 +218,9 @@ class RnnClassifier:
         return softmax(self.logits(batch)) if len(batch) else np.empty((0, self.num_labels), dtype=np.float32)
 
     def warm_up(self) -> None:
-        """Score one short and one long row, alone and together: oneDNN builds its kernels per shape."""
-        short, long = np.ones(8, dtype=np.int32), np.ones(128, dtype=np.int32)
-        self.score([short])
-        self.score([short, long])
+        """Score one row of each padded length up to 128 tokens: oneDNN prepares its kernels per shape."""
+        for length in range(SCORING_LENGTH_STEP, WARM_UP_TOKENS + 1, SCORING_LENGTH_STEP):
+            self.score([np.ones(length, dtype=np.int32)])
 
 
 def pad(rows: Sequence[TokenIds], *, length_step: int = 1) -> tuple[Tensor, Tensor]:
