@@ -135,6 +135,16 @@ def test_a_lost_progress_report_does_not_stop_the_training(launcher):
     assert [request.progress.step for request in launcher.requests] == [20]
 
 
+def test_a_launcher_that_is_away_is_asked_ever_more_rarely(launcher):
+    launcher.failures = [grpc.StatusCode.UNAVAILABLE] * 100
+    for step in range(1, 10):
+        launcher.reporter.report(_progress(step))
+    assert len(launcher.credentials) == 1
+    launcher.failures.clear()
+    launcher.reporter.report(_progress(10))
+    assert [request.progress.step for request in launcher.requests] == [10]
+
+
 def test_the_published_version_is_reported_until_it_arrives(launcher):
     launcher.failures = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
     launcher.reporter.published(Published(7, "ab" * 32))

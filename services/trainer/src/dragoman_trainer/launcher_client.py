@@ -17,6 +17,7 @@ from dragoman_trainer.ports import JobCancelledError, Progress, Published
 logger = logging.getLogger(__name__)
 
 REPORT_INTERVAL_S = 0.5
+MAX_REPORT_INTERVAL_S = 30.0
 REPORT_TIMEOUT_S = 2.0
 PUBLISHED_TIMEOUT_S = 10.0
 
@@ -38,6 +39,7 @@ class LauncherReporter:
         self._job_id = job_id
         self._monotonic_s = monotonic_s
         self._reported_s = float("-inf")
+        self._interval_s = REPORT_INTERVAL_S
         self._milestone: tuple[str, bool] = ("", False)
 
     def report(self, progress: Progress) -> None:
@@ -47,7 +49,7 @@ class LauncherReporter:
         )
         milestone = (progress.stage, is_epoch_end)
         now_s = self._monotonic_s()
-        if milestone == self._milestone and not is_epoch_end and now_s - self._reported_s < REPORT_INTERVAL_S:
+        if milestone == self._milestone and not is_epoch_end and now_s - self._reported_s < self._interval_s:
             return
         self._milestone, self._reported_s = milestone, now_s
         request = pb.ReportProgressRequest(id=self._job_id, progress=progress_to_pb(progress))
@@ -56,9 +58,12 @@ class LauncherReporter:
                 lambda: self._stub.ReportProgress(request, timeout=REPORT_TIMEOUT_S, metadata=self._token.metadata())
             )
         except DragomanError as error:
-            # The next report carries everything that this one did; training does not depend on being watched.
+            # The next report carries everything that this one did. A launcher that hangs costs a timeout per report, so
+            # steps are reported ever more rarely until one arrives: training does not depend on being watched.
+            self._interval_s = min(self._interval_s * 4, MAX_REPORT_INTERVAL_S)
             logger.warning("progress was not delivered", extra={"reason": error.message})
             return
+        self._interval_s = REPORT_INTERVAL_S
         if response.is_cancelled:
             raise JobCancelledError("the job was cancelled")
 

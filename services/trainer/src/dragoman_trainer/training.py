@@ -102,7 +102,12 @@ def run(
         package.EVALUATION_FILE: evaluation.to_json([result]),
     }
     write_package(package_dir, files)
-    metrics = {"test_accuracy": result.accuracy, "test_macro_f1": result.macro_f1, "dev_accuracy": dev_accuracy}
+    metrics = {
+        "test_accuracy": result.accuracy,
+        "test_macro_f1": result.macro_f1,
+        "dev_accuracy": dev_accuracy,
+        "train_s": train_s,
+    }
     logger.info("evaluated", extra=metrics)
     published = None
     if publisher is not None:
