@@ -10,7 +10,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import softmax
-from dragoman_models.evaluation import evaluate, expected_calibration_error, parse_evaluation, to_json
+from dragoman_models.evaluation import evaluate, parse_evaluation, to_json
+from dragoman_models.metrics import expected_calibration_error
 
 DIGEST = "ab" * 32
 

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model did on test sets, as evaluation.json: measured, written, read back strictly.
 
-Owns the metrics and the file format. Every metric is a sum divided by a count over all rows, never an average of
-per-batch figures, so the way in which rows were batched cannot change it. It does not decide anything; the registry's
-gate compares two of these.
+Owns the file format; the figures are those of metrics. It does not decide anything; the registry's gate compares two
+of these.
 
     labels_N, scores_NC -> evaluate -> DatasetEvaluation -> to_json -> evaluation.json -> parse_evaluation
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
+from dragoman_models.metrics import confusion_metrics, expected_calibration_error
 from dragoman_models.package import EVALUATION_FILE, MAX_LABELS
 from dragoman_text.strict_json import parse_object
 
@@ -30,7 +30,6 @@ FORMAT = "dragoman.evaluation/1"
 MAX_EVALUATION_BYTES = 16 << 20
 MAX_DATASETS = 64
 MAX_ROWS = 10_000_000
-NUM_CALIBRATION_BINS = 15
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -115,42 +114,6 @@ def evaluate(
         correct=tuple(correct.tolist()),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConfusionMetrics:
-    """The metrics that follow from counts alone; see DatasetEvaluation for their definitions."""
-
-    accuracy: float
-    macro_recall: float
-    macro_f1: float
-    majority_accuracy: float
-
-
-def confusion_metrics(confusion_CC: NDArray[np.int64]) -> ConfusionMetrics:
-    """Compute the metrics that follow from [true][predicted] counts of at least one row."""
-    hits = np.diag(confusion_CC).astype(np.float64)
-    support = confusion_CC.sum(axis=1).astype(np.float64)
-    answered = confusion_CC.sum(axis=0).astype(np.float64)
-    total = support.sum()
-    occurs, used = support > 0, (support + answered) > 0
-    return ConfusionMetrics(
-        accuracy=float(hits.sum() / total),
-        macro_recall=float((hits[occurs] / support[occurs]).mean()),
-        macro_f1=float((2 * hits[used] / (support + answered)[used]).mean()),
-        majority_accuracy=float(support.max() / total),
-    )
-
-
-def expected_calibration_error(confidence_N: NDArray[np.float32], correct_N: NDArray[np.bool_]) -> float:
-    """Return the ECE over 15 equal-width bins (lower, upper].
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, 2017, section 2; deviation: none.
-    """
-    confidence = confidence_N.astype(np.float64)
-    bins = np.clip(np.ceil(confidence * NUM_CALIBRATION_BINS).astype(np.int64) - 1, 0, NUM_CALIBRATION_BINS - 1)
-    gap = np.bincount(bins, weights=confidence - correct_N, minlength=NUM_CALIBRATION_BINS)
-    return float(np.abs(gap).sum() / confidence.size)
 
 
 def to_json(evaluations: Sequence[DatasetEvaluation]) -> bytes:
