@@ -22,7 +22,8 @@ from dragoman_worker.held_version import HeldVersion
 from dragoman_worker.loader import Loader
 from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
-from dragoman_worker.process_runner import ProcessLauncher, ProcessRunner, child_environment
+from dragoman_worker.process_launcher import ProcessLauncher, child_environment
+from dragoman_worker.process_runner import ProcessRunner
 
 STUB = Path(__file__).parent / "stub_model_process.py"
 

@@ -17,7 +17,7 @@ from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_worker.model_process import check_scores
 from dragoman_worker.package_reader import read_package
 from dragoman_worker.ports import ModelFailedError, ModelFiles, RunnerEndedError
-from dragoman_worker.process_runner import ProcessLauncher, child_environment
+from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 
 KEEP = frozenset({"model.json"})
 
@@ -102,7 +102,7 @@ async def test_process_ends_when_the_front_is_killed():
         import asyncio, os, signal, sys
         from pathlib import Path
         from dragoman_worker.ports import ModelFiles
-        from dragoman_worker.process_runner import ProcessLauncher, child_environment
+        from dragoman_worker.process_launcher import ProcessLauncher, child_environment
         async def main():
             launcher = ProcessLauncher(environment=child_environment(os.environ, 1), num_threads=1, load_timeout_s=60,
                                        command=(sys.executable, {stub!r}))

@@ -3,6 +3,7 @@
 """What the worker's tests are set in: small real model packages, signed, in a registry in memory."""
 
 import hashlib
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -73,7 +74,7 @@ class World:
             root_sha256=root_sha256(listed),
             files=listed,
             task="text-classification",
-            architecture="linear",
+            architecture=json.loads(files["model.json"])["architecture"]["name"],
             labels=LABELS,
             input_limits=InputLimits(max_text_bytes=65536, max_tokens=MAX_TOKENS),
             tokenizer=TokenizerFile(backend="basic_english"),

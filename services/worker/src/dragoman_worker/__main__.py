@@ -22,7 +22,7 @@ from dragoman_worker.engine import Engine, EngineLimits
 from dragoman_worker.loader import Loader
 from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
-from dragoman_worker.process_runner import ProcessLauncher, child_environment
+from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 from dragoman_worker.registry_client import RegistryClient
 from dragoman_worker.servicer import POLICY, InferenceServicer, WorkerServicer
 from dragoman_worker.settings import WorkerSettings
@@ -53,7 +53,10 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
     tokens = KeyTokens(ServiceKey.load(settings.server.key_file))
     trust = TrustStore.load(settings.server.trust_file)
     launcher = ProcessLauncher(
-        environment=environment, num_threads=settings.compute_threads, load_timeout_s=settings.load_timeout_s
+        environment=environment,
+        num_threads=settings.compute_threads,
+        load_timeout_s=settings.load_timeout_s,
+        keep_spare=settings.keep_spare,
     )
 
     def make_engine(name: str, files: Callable[[], Awaitable[ModelFiles]], on_change: Callable[[], None]) -> Engine:
@@ -86,6 +89,11 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             max_tokens=settings.max_tokens_per_call,
             max_row_tokens=settings.max_batch_tokens,
         )
+
+        async def close() -> None:
+            await placement.close()
+            await launcher.close()
+
         watching = WorkerServicer(placement, heartbeat_period_s=settings.heartbeat_period_ms / 1000)
         await serve(
             [
@@ -97,7 +105,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             policy=POLICY,
             readiness=placement.wait_settled,
             background=[placement.follow()],
-            on_drain=placement.close,
+            on_drain=close,
         )
 
 

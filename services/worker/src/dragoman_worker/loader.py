@@ -60,7 +60,11 @@ class Loader:
         except OSError as error:
             raise UnavailableError(f"the worker's cache cannot take the model's files: {error.strerror}") from error
         self._checked_in_store.add(name)
-        return ModelFiles(folder=folder, sha256_by_path={file.path: file.sha256 for file in manifest.files})
+        return ModelFiles(
+            folder=folder,
+            sha256_by_path={file.path: file.sha256 for file in manifest.files},
+            architecture=manifest.architecture,
+        )
 
     async def release(self, manifest: VersionManifest) -> None:
         """The version is not loaded any more."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One loaded model in a process of its own: ``python -m dragoman_worker.model_process FD``.
+"""One loaded model in a process of its own: ``python -m dragoman_worker.model_process FD [ARCHITECTURE]``.
 
 Owns the device and the loop over frames. No asyncio and no gRPC: one batch after the other, from one socket that the
 front holds the other end of. It ends when that socket closes, and the kernel ends it when the front dies.
@@ -36,13 +36,14 @@ from dragoman_worker.request import Scores
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+TORCH_ARCHITECTURE = "rnn"
 
 
 def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | None = None) -> int:
     """Serve one model on the socket whose descriptor is the first argument.
 
     Args:
-        arguments: The descriptor's number.
+        arguments: The descriptor's number, and an architecture whose libraries are loaded while the socket is silent.
         load: Turns files into a classifier; the real one unless a test says otherwise.
 
     Returns:
@@ -54,7 +55,18 @@ def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=int(arguments[0])) as connection:
+        if arguments[1:] == [TORCH_ARCHITECTURE]:
+            _rehearse()
         return serve(connection, load or load_model)
+
+
+def _rehearse() -> None:
+    """Load the smallest model there is: a spare then has torch's imports, and those of its first use, behind it."""
+    from dragoman_models import rnn
+
+    smallest = rnn.RnnHyperparameters(vocabulary_size=2, embedding_size=1, hidden_size=1)
+    weights = rnn.dump(rnn.RnnNetwork(smallest, 2))
+    rnn.load(smallest.to_mapping(), 2, weights).warm_up()
 
 
 def load_model(files: ModelFiles) -> Classifier:

@@ -16,10 +16,15 @@ from dragoman_worker.request import Scores, TokenIds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFiles:
-    """A folder that holds exactly these files, with these digests."""
+    """A folder that holds exactly these files, with these digests.
+
+    Attributes:
+        architecture: What the manifest says that they are: a hint on what to have ready, never on what to run.
+    """
 
     folder: Path
     sha256_by_path: Mapping[str, str]
+    architecture: str = ""
 
 
 class ModelFailedError(RuntimeError):

@@ -1,18 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The front's end of a model process: start it, send it batches, notice its end.
+"""The front's end of a model process: send it what to load, then batches, and notice its end.
 
-Owns the child process and the socket pair to it. Not what to do when it ends (engine.py).
+Owns the frames to and from one child, and its end. Not its start (process_launcher.py), not what to do when it ends
+(engine.py).
 
-    launch -> socket pair -> child -> LoadRequest -> LoadedReply -> score: request frame -> reply frame -> scores_BC
+    LoadRequest -> LoadedReply -> score: request frame -> BegunReply -> ScoreReply -> scores_BC
 """
 
 import asyncio
 import logging
 import signal
-import socket
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dragoman.inference.v1 import model_process_pb2 as pb
 from dragoman_worker import frames, process_messages
@@ -21,80 +20,15 @@ from dragoman_worker.request import Scores, TokenIds
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "dragoman_worker.model_process")
 LOAD_ID = 0
 # Signals that a process brings on itself; any other was sent.
 OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
-# What a model process may see of the front's environment: no key, no token, no setting of ours.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
-
-
-def child_environment(environ: Mapping[str, str], num_threads: int) -> dict[str, str]:
-    """Return a model process's environment: what it needs of ours, and its number of compute threads."""
-    passed = {name: environ[name] for name in _PASSED_ON if name in environ}
-    # Read by the numeric libraries when they load; there is no other moment at which all of them listen.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(num_threads))
-    return passed | threads
-
-
-class ProcessLauncher:
-    """Starts model processes. Implements ports.ModelLauncher."""
-
-    def __init__(
-        self,
-        *,
-        environment: Mapping[str, str],
-        num_threads: int,
-        load_timeout_s: float,
-        command: Sequence[str] = COMMAND,
-    ) -> None:
-        """Say how.
-
-        Args:
-            environment: The whole environment of the children.
-            num_threads: Compute threads of each.
-            load_timeout_s: A child that has not loaded and warmed up by then is ended.
-            command: What to run; the socket's descriptor is added as its last argument.
-        """
-        self._environment = dict(environment)
-        self._num_threads = num_threads
-        self._load_timeout_s = load_timeout_s
-        self._command = tuple(command)
-
-    async def launch(self, files: ModelFiles) -> "ProcessRunner":
-        """See ports.ModelLauncher."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    str(theirs.fileno()),
-                    pass_fds=(theirs.fileno(),),
-                    env=self._environment,
-                    stdin=asyncio.subprocess.DEVNULL,
-                )
-            except BaseException:
-                ours.close()
-                raise
-        reader, writer = await asyncio.open_connection(sock=ours)
-        runner = ProcessRunner(process, reader, writer)
-        try:
-            async with asyncio.timeout(self._load_timeout_s):
-                await runner.load(files, self._num_threads)
-        except TimeoutError:
-            await runner.close()
-            raise RunnerEndedError(f"did not load within {self._load_timeout_s:.0f} s", is_own_doing=True) from None
-        except BaseException:
-            await runner.close()
-            raise
-        return runner
 
 
 class ProcessRunner:
-    """A model process that is loaded. Implements ports.ModelRunner."""
+    """A model process. After load it implements ports.ModelRunner."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -110,6 +44,11 @@ class ProcessRunner:
         self._close_reason = ""
         self.num_labels = 0
         self._reading = asyncio.create_task(self._read(), name=f"read from model process {process.pid}")
+
+    @property
+    def has_ended(self) -> bool:
+        """It is gone."""
+        return self._ended.done()
 
     @property
     def pid(self) -> int:

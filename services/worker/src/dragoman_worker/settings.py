@@ -36,7 +36,7 @@ class WorkerSettings:
     """How long a row may wait for company while the device is busy; an idle device never waits."""
     min_remaining_ms: float = 2.0
     """A row whose caller has less time left than this is dropped when its batch forms."""
-    max_waiting_requests: int = 2_000
+    max_waiting_requests: int = 800
     """Calls that one version may have under way; one more is refused with a retry delay."""
     max_waiting_tokens: int = 400_000
     """Tokens of those calls."""
@@ -50,6 +50,8 @@ class WorkerSettings:
     """A batch that runs longer has hung: its process is ended and started again."""
     load_timeout_s: float = 300.0
     """A process that has not loaded and warmed up by then is ended."""
+    keep_spare: bool = True
+    """Hold a process with torch imported in reserve, so that a dead one is replaced without the seconds of imports."""
     max_restart_delay_ms: float = 5_000.0
     """Longest pause between two starts of a process that does not come up."""
     drain_linger_ms: float = 2_000.0
