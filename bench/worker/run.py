@@ -4,8 +4,9 @@
 
     python bench/worker/run.py [--model linear|rnn] [--clients 32] [--seconds 10]
 
-One row a call, closed loop. `share` is the worker's rate as a part of the classifier's own, one row at a time; a batching
-worker can be above 1 where a batch is cheaper than its rows. Client, front and model process share this machine's cores.
+One row a call, closed loop. `share` is the worker's rate as a part of the classifier's own, one row at a time; a
+batching worker can be above 1 where a batch is cheaper than its rows. Client, front and model process share this
+machine's cores.
 """
 
 import argparse

@@ -115,7 +115,7 @@ async def serving(files: dict[str, bytes]) -> AsyncIterator[Worker]:
                 )
             try:
                 here.point(here.publish(1, files))
-                while not (folder / "ready.json").exists():
+                while not (folder / "ready.json").exists():  # noqa: ASYNC110 - another process writes it
                     await asyncio.sleep(0.05)
                 target = f"127.0.0.1:{json.loads((folder / 'ready.json').read_text())['port']}"
                 async with connect(target, audience="worker", tokens=registry.keys.tokens("gateway")) as channel:

@@ -54,4 +54,5 @@ def load(files):
 
 
 if __name__ == "__main__":
-    sys.exit(model_process.main(sys.argv[1:], load))
+    # The descriptor only: a spare of the stub has nothing to rehearse.
+    sys.exit(model_process.main(sys.argv[1:2], load))

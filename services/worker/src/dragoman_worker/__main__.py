@@ -15,6 +15,7 @@ from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_common.settings import load
 from dragoman_models.verify import VerifyingKeys
+from dragoman_worker import metrics
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
@@ -82,6 +83,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
                 max_retry_ms=settings.max_load_retry_ms,
             ),
         )
+        metrics.observe(placement)
         inference = InferenceServicer(
             placement,
             version=version("dragoman-worker"),

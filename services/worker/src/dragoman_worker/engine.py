@@ -24,6 +24,7 @@ from dragoman_common.errors import (
     DataLossError,
     DeadlineExceededError,
     DragomanError,
+    OverloadedError,
     UnavailableError,
 )
 from dragoman_worker.admission import Admission, AdmissionLimits
@@ -56,6 +57,31 @@ class EngineLimits:
     admission: AdmissionLimits
     max_batch_ms: float
     max_restart_delay_ms: float
+
+
+@dataclass(kw_only=True, slots=True)
+class EngineCounters:
+    """What an engine has done since it was made.
+
+    Attributes:
+        num_batches: Sent to the process.
+        num_rows: In those batches.
+        num_tokens: In those rows, without padding.
+        num_padded_tokens: What they came to with padding.
+        num_refused: Calls refused because the queue was full.
+        num_expired: Calls dropped before they began, for lack of time.
+        num_process_ends: Times that the process died or was ended as hung.
+        num_quarantined: Inputs.
+    """
+
+    num_batches: int = 0
+    num_rows: int = 0
+    num_tokens: int = 0
+    num_padded_tokens: int = 0
+    num_refused: int = 0
+    num_expired: int = 0
+    num_process_ends: int = 0
+    num_quarantined: int = 0
 
 
 class Engine:
@@ -102,6 +128,7 @@ class Engine:
         self._num_failed_starts = 0
         self._tokens_per_s = 0.0
         self._supervisor: asyncio.Task[None] | None = None
+        self.counters = EngineCounters()
         self.num_labels = 0
         self.num_starts = 0
 
@@ -162,7 +189,11 @@ class Engine:
         answer: asyncio.Future[Scores] = loop.create_future()
         request = ScoreRequest(tenant=tenant, rows=rows, deadline_s=deadline_s, answer=answer)
         num_tokens = request.num_tokens
-        self._admission.admit(tenant, num_tokens, tokens_per_s=self._tokens_per_s)
+        try:
+            self._admission.admit(tenant, num_tokens, tokens_per_s=self._tokens_per_s)
+        except OverloadedError:
+            self.counters.num_refused += 1
+            raise
         self._num_calls += 1
         self._no_calls.clear()
         try:
@@ -220,15 +251,23 @@ class Engine:
         now_s = asyncio.get_running_loop().time()
         while self._runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
             batch, expired = self._batcher.next_batch(now_s, is_idle=not self._in_process)
+            self.counters.num_expired += len(expired)
             for request in expired:
                 request.fail(DeadlineExceededError("too little time was left to run the model; it was not run"))
             if batch is None:
                 break
             self._in_process.append(batch)
+            self._count(batch)
             task = asyncio.create_task(self._run(batch, self._runner))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._arm_timers()
+
+    def _count(self, batch: Batch) -> None:
+        self.counters.num_batches += 1
+        self.counters.num_rows += len(batch.rows)
+        self.counters.num_tokens += sum(row.num_tokens for row in batch.rows)
+        self.counters.num_padded_tokens += batch.num_padded_tokens
 
     def _arm_timers(self) -> None:
         loop = asyncio.get_running_loop()
@@ -300,10 +339,12 @@ class Engine:
         batches = list(self._in_process)
         for batch in batches:
             self._left_process(batch)
+        self.counters.num_process_ends += 1
         logger.error("model process ended", extra={"version": self._name, "reason": ended.reason})
         begun, waiting = batches[: ended.num_begun], [row for batch in batches[ended.num_begun :] for row in batch.rows]
         for batch in begun:
             quarantined = self._suspects.blame((row.ids for row in batch.rows), is_own_doing=ended.is_own_doing)
+            self.counters.num_quarantined += len(quarantined)
             for digest in quarantined:
                 logger.error("input quarantined", extra={"version": self._name, "input_sha256": digest})
             self._fail_all(
