@@ -5,8 +5,8 @@
     python bench/worker/kills.py [--model linear|rnn] [--kills 20] [--seconds 60] [--rate 0] [--deadline-s 15]
 
 Open loop: calls leave at their times, whatever happened to those before. A rate of 0 takes half of what the worker
-did in a short closed loop. Exits 1 unless every failure is UNAVAILABLE, every call ends by its deadline, every answer is
-the row's own, the worker answers within 10 s after each kill, and its front is the same process at the end.
+did in a short closed loop. Exits 1 unless every failure is UNAVAILABLE, every call ends by its deadline, every answer
+is the row's own, the worker answers within 10 s after each kill, and its front is the same process at the end.
 """
 
 import argparse

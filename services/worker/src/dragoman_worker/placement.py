@@ -91,6 +91,7 @@ class Placement:
         self._held: dict[VersionKey, HeldVersion] = {}
         self._changed = asyncio.Event()
         self._has_snapshot = False
+        self._is_closed = False
 
     def changed(self) -> asyncio.Event:
         """Return an event that is set at the next change. Take it before reading the state that it is about."""
@@ -132,7 +133,8 @@ class Placement:
                 logger.warning("the watch on aliases broke, watching again", extra={"error": error.message})
 
     async def close(self) -> None:
-        """End every process. Calls should have drained before."""
+        """End every process and start no other. Calls should have drained before."""
+        self._is_closed = True
         tasks = [one.task for one in self._held.values() if one.task is not None]
         for task in tasks:
             task.cancel()
@@ -174,6 +176,8 @@ class Placement:
 
     def _reconcile(self) -> None:
         """Start what is wanted, retire what nothing needs; called after every change."""
+        if self._is_closed:
+            return
         for key, refs in self._wanted.items():
             if all(self._is_ready(ref) for ref in refs):
                 self._serving[key] = refs
