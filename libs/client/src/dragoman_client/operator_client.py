@@ -165,7 +165,7 @@ class OperatorClient:
             return (await self._launcher.GetJob(launcher_pb2.GetJobRequest(id=job_id))).job
 
     async def watch_job(
-        self, job_id: str, *, timeout_s: float, patience_s: float = 60.0
+        self, job_id: str, *, timeout_s: float, patience_s: float = 30.0
     ) -> AsyncIterator[launcher_pb2.Job]:
         """The job now, and at each change, until it has ended.
 
