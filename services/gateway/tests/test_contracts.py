@@ -11,7 +11,7 @@ import pytest
 
 from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
-from dragoman_common.errors import DataLossError
+from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_events.memory import MemoryEventLog
 from dragoman_events.message_event import message_of
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
@@ -124,6 +124,13 @@ class TestTokenizerClient(TokenizerContract):
     @pytest.fixture
     def key(self, make):
         return make.key()
+
+
+async def test_a_refusal_of_the_gateways_own_identity_is_not_the_users_fault(platform, make):
+    tokens = platform.keys.tokens("monitor")
+    async with connect(platform.targets["tokenizer"], audience="tokenizer", tokens=tokens) as channel:
+        with pytest.raises(UnavailableError, match="operator"):
+            await TokenizerClient(channel, timeout_s=5).encode(make.key(), ["oil"])
 
 
 class TestMemoryScorer(ScorerContract):

@@ -3,7 +3,9 @@
 """One prediction: what is answered, what is recorded, and in which order."""
 
 import asyncio
+import dataclasses
 
+import numpy as np
 import pytest
 
 from dragoman_common.errors import (
@@ -102,6 +104,24 @@ async def test_a_cancelled_caller_disturbs_nobody(world):
     released.set()
     assert (await staying).rows[0].num_tokens == 1
     assert sorted(record.code for record in world.journal.records) == ["CANCELLED", "OK"]
+
+
+@pytest.mark.parametrize(("left_s", "code"), [(10.0, "CANCELLED"), (0.01, "DEADLINE_EXCEEDED"), (None, "CANCELLED")])
+async def test_a_caller_that_hangs_up_at_its_deadline_is_recorded_as_late(world, left_s, code):
+    started = asyncio.Event()
+
+    async def held(*_):
+        started.set()
+        world.budget.left_s = left_s
+        await asyncio.Event().wait()
+
+    world.scorer.score = held
+    call = asyncio.ensure_future(world.pipeline.classify(world.call("oil")))
+    await started.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [record.code for record in world.journal.records] == [code]
 
 
 async def test_a_refused_row_fails_the_call_and_leaves_an_event_per_row(world):
@@ -269,6 +289,23 @@ async def test_scores_that_are_no_probabilities_never_reach_a_caller(world, dama
     world.scorer.score = broken
     with pytest.raises(ContractBrokenError):
         await world.pipeline.classify(world.call("oil"))
+
+
+@pytest.mark.parametrize("damage", ["no ids", "too many ids", "a row short"])
+async def test_a_tokenizer_that_breaks_its_contract_reaches_no_worker(world, damage):
+    encode = world.tokenizer.encode
+
+    async def broken(*arguments):
+        encoded = await encode(*arguments)
+        if damage == "a row short":
+            return dataclasses.replace(encoded, truncated=encoded.truncated[:-1])
+        lengths = np.array([0, 2] if damage == "no ids" else [1, 2], dtype=np.int32)
+        return dataclasses.replace(encoded, lengths=lengths)
+
+    world.tokenizer.encode = broken
+    with pytest.raises(ContractBrokenError):
+        await world.pipeline.classify(world.call("oil", "grain"))
+    assert world.scorer.calls == []
 
 
 async def test_text_is_in_no_record(world):

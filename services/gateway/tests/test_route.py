@@ -145,6 +145,16 @@ async def test_a_version_that_is_only_loading_is_waited_for(restarted, make):
     assert restarted.history.num_calls == 0
 
 
+async def test_history_is_read_again_after_a_move(restarted, make):
+    restarted.report("worker-a", {make.key(1): "READY", make.key(2): "FAILED", make.key(3): "FAILED"})
+    assert await resolved(restarted) == 1
+    moved = make.target(make.key(4), sequence=4, payload="payload-4", previous="payload-3")
+    restarted.catalogue.add(make.served(make.key(4)))
+    restarted.router.apply(moved)
+    restarted.report("worker-a", {make.key(1): "FAILED", make.key(3): "READY", make.key(4): "FAILED"})
+    assert await resolved(restarted) == 3
+
+
 async def test_history_that_cannot_be_read_is_asked_for_again(restarted, make):
     restarted.report("worker-a", {make.key(1): "READY", make.key(3): "FAILED"})
     kept = restarted.history.events.pop("payload-2")

@@ -28,6 +28,9 @@ from dragoman_gateway.route import Route, Router
 from dragoman_gateway.selector import Selector
 from dragoman_gateway.version import ServedVersion, VersionNotPlacedError
 
+_DEADLINE_SLACK_S = 0.05
+"""A client whose own timer runs out hangs up, and its message may arrive before our timer does."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
@@ -123,7 +126,9 @@ class Pipeline:
                 rows = await self._predict(call, route.version)
                 break
             except asyncio.CancelledError:
-                code = "CANCELLED" if self._budget.remaining_s() != 0.0 else "DEADLINE_EXCEEDED"
+                left_s = self._budget.remaining_s()
+                is_late = left_s is not None and left_s <= _DEADLINE_SLACK_S
+                code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
                 self._journal.note(self._failures(accepted, code))
                 raise
             except Exception as error:
