@@ -81,14 +81,14 @@ async def gateway_running(platform):
         running.result()
     ports = [json.loads(path.read_text())["port"] for path in ready]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
-        await eventually(lambda: _is_serving(channel))
+        await eventually(lambda: is_serving(channel))
         yield Gateway(platform, channel, ports[1])
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
 
 
-async def _is_serving(channel):
+async def is_serving(channel):
     check = channel.unary_unary(
         "/grpc.health.v1.Health/Check", response_deserializer=health_pb2.HealthCheckResponse.FromString
     )

@@ -109,6 +109,7 @@ async def test_a_killed_gateway_has_answered_nothing_that_is_not_in_the_log(plat
         port = json.loads((platform.folder / "grpc.ready").read_text())["port"]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             gateway = running_gateway.Gateway(platform, channel, 0)
+            await gateway.eventually(lambda: running_gateway.is_serving(channel))
 
             async def client():
                 with suppress(grpc.aio.AioRpcError):
@@ -118,13 +119,13 @@ async def test_a_killed_gateway_has_answered_nothing_that_is_not_in_the_log(plat
                             process.kill()
 
             await asyncio.gather(*(client() for _ in range(16)))
+            assert len(answered) >= 100
             await process.wait()
             logged = [(event.request_id, event.row) for event in gateway.events()]
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert len(answered) >= 100
     assert answered <= {request_id for request_id, _ in logged}
     assert len(logged) == len(set(logged))
 
