@@ -204,3 +204,20 @@ def test_bad_hyperparameters_are_refused_by_name(changes, message):
 def test_a_missing_hyperparameter_is_named():
     with pytest.raises(InvalidArgumentError, match="the key 'pooling' is missing"):
         RnnHyperparameters.parse({key: value for key, value in BASE.items() if key != "pooling"})
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("pooling", ["max_mean", "last"])
+def test_expected_tensors_are_those_of_the_network(cell, bidirectional, pooling):
+    hyperparameters = RnnHyperparameters(
+        cell=cell,
+        vocabulary_size=7,
+        embedding_size=3,
+        hidden_size=5,
+        num_layers=3,
+        bidirectional=bidirectional,
+        pooling=pooling,
+    )
+    built = {name: tuple(t.shape) for name, t in RnnNetwork(hyperparameters, 4).state_dict().items()}
+    assert {name: spec.shape for name, spec in rnn.tensor_specs(hyperparameters, 4).items()} == built

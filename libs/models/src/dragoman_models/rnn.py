@@ -263,16 +263,30 @@ def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: by
         InvalidArgumentError: a hyperparameter or the weights file does not fit; checked before memory is taken.
     """
     parsed = RnnHyperparameters.parse(hyperparameters)
-    with torch.device("meta"):
-        network = RnnNetwork(parsed, num_labels)
-    arrays = read_tensors(weights, tensor_specs(network))
+    arrays = read_tensors(weights, tensor_specs(parsed, num_labels))
+    # Not on torch's meta device, whose first use imports for a second of CPU time: a model process starts in less.
+    network = RnnNetwork(parsed, num_labels)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
     return RnnClassifier(network)
 
 
-def tensor_specs(network: RnnNetwork) -> dict[str, TensorSpec]:
-    """Return the exact tensors that the network's weights file holds."""
-    return {name: TensorSpec("F32", tuple(tensor.shape)) for name, tensor in network.state_dict().items()}
+def tensor_specs(hyperparameters: RnnHyperparameters, num_labels: int) -> dict[str, TensorSpec]:
+    """Return the exact tensors of the network's weights file, without building the network."""
+    h = hyperparameters
+    # An LSTM has four gates a unit, a GRU three; torch stacks their weights in one matrix.
+    gates = h.hidden_size * (4 if h.cell == "lstm" else 3)
+    width = h.hidden_size * (2 if h.bidirectional else 1)
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (h.vocabulary_size, h.embedding_size)}
+    for layer in range(h.num_layers):
+        input_size = h.embedding_size if layer == 0 else width
+        for direction in ("ahead", "back") if h.bidirectional else ("ahead",):
+            name = f"layers.{layer}.{direction}"
+            shapes[f"{name}.weight_ih_l0"] = (gates, input_size)
+            shapes[f"{name}.weight_hh_l0"] = (gates, h.hidden_size)
+            shapes[f"{name}.bias_ih_l0"] = shapes[f"{name}.bias_hh_l0"] = (gates,)
+    shapes["output.weight"] = (num_labels, width * (2 if h.pooling == "max_mean" else 1))
+    shapes["output.bias"] = (num_labels,)
+    return {name: TensorSpec("F32", shape) for name, shape in shapes.items()}
 
 
 def dump(network: RnnNetwork) -> bytes:
