@@ -3,8 +3,8 @@
 """A registry in this process, on a free port, spoken to over gRPC; and packages to publish into it."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -28,6 +28,8 @@ from dragoman_registry.memory import MemoryStore
 from dragoman_registry.policy import POLICY
 from dragoman_registry.ports import ObjectStore
 from dragoman_registry.settings import RegistrySettings
+from tests.parts import minio as minio_part
+from tests.parts.minio import MinioServer, required
 
 LABELS = ("acq", "earn", "grain")
 TIMEOUT_S = 20
@@ -213,6 +215,21 @@ class Make:
     def good(self, seed: int = 0, *, num_wrong: int = 10, num_rows: int = 400) -> dict[str, bytes]:
         """A package that passes the gate; each seed gives other content."""
         return self.files(f"weights {seed}".encode(), evaluated=self.evaluation(self.bits(num_rows, num_wrong)))
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory) -> Iterator[MinioServer]:
+    """A MinIO for the whole run; what is in it is nobody's but the test that made the bucket."""
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("minio")
+        yield required(lambda: stack.enter_context(minio_part.running(folder)))
+
+
+@pytest.fixture
+def mortal_minio(tmp_path) -> Iterator[MinioServer]:
+    """A MinIO for one test, which may kill it."""
+    with ExitStack() as stack:
+        yield required(lambda: stack.enter_context(minio_part.running(tmp_path / "minio", killable=True)))
 
 
 @pytest.fixture

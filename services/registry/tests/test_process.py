@@ -129,7 +129,7 @@ async def test_killed_during_an_upload_it_lists_nothing_and_the_retry_makes_one_
 @pytest.mark.parametrize(
     ("changes", "code", "text"),
     [
-        ({"STORE_URL": "s3://bucket"}, 1, "s3"),
+        ({"STORE_URL": "s3://bucket"}, 1, "s3_credentials_file"),
         ({"STORE_URL": "file://relative/store"}, 1, "store_url"),
         ({"SIGNING_KEY_FILE": "/nonexistent/key.pem"}, 1, "key.pem"),
         ({"EVENTS_URL": "kafka://broker"}, 1, "kafka"),

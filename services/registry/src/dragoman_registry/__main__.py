@@ -27,6 +27,8 @@ from dragoman_registry.ports import ObjectStore
 from dragoman_registry.promotion import GatePolicy, Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.s3 import S3Store
+from dragoman_registry.s3_settings import bucket_from_url
 from dragoman_registry.servicer import RegistryServicer, scan_forever
 from dragoman_registry.settings import RegistrySettings, store_root
 from dragoman_registry.settled import probe
@@ -43,7 +45,7 @@ async def run(config: RegistrySettings) -> None:
     """
     key = SigningKey.load(config.signing_key_file)
     trusted = trusted_keys(config, key)
-    store = FolderStore(store_root(config.store_url))
+    store = open_store(config)
     log = open_log(config.events_url) if config.events_url else None
     try:
         await probe(store, layout.PROBE)
@@ -61,6 +63,17 @@ async def run(config: RegistrySettings) -> None:
         if log:
             log.close()
         store.close()
+
+
+def open_store(config: RegistrySettings) -> FolderStore | S3Store:
+    """Return the store that the settings name; on S3 nothing has been asked of it yet.
+
+    Raises:
+        DragomanError: the URL or a setting does not hold, or the folder cannot be made.
+    """
+    if config.store_url.startswith("s3://"):
+        return S3Store(bucket_from_url(config.store_url), config.s3)
+    return FolderStore(store_root(config.store_url))
 
 
 def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:

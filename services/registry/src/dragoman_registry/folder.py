@@ -17,7 +17,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import secrets
 import stat
 import threading
@@ -26,10 +25,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError, UnavailableError
-from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError
+from dragoman_common.errors import DataLossError, UnavailableError
+from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError, check_key, is_segment
 
-_SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY = ".tmp"
 # No upload lives this long (the server's longest deadline is far below), so what is older was left by a crash.
@@ -83,6 +81,10 @@ class FolderStore:
     async def names_below(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._names_below, prefix)
 
+    async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
+        del key, lifetime_s
+        return None
+
     def _create(self, key: str, data: bytes) -> None:
         spool = _Spool(self._temporary)
         try:
@@ -119,22 +121,20 @@ class FolderStore:
 
     def _names_below(self, prefix: str) -> list[str]:
         try:
-            with _translated(prefix), self._open(prefix.split("/")) as folder:
-                return sorted(name for name in _names(folder) if _SEGMENT.fullmatch(name))
+            with _translated(prefix), self._open(check_key(prefix)) as folder:
+                return sorted(name for name in _names(folder) if is_segment(name))
         except FileNotFoundError:
             return []
 
     @contextmanager
     def _folder_of(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        *folders, name = key.split("/")
-        _check_segments([name])
+        *folders, name = check_key(key)
         with self._open(folders, create=create) as folder:
             yield folder, name
 
     @contextmanager
     def _open(self, segments: list[str], *, create: bool = False) -> Iterator[int]:
         """Walk down from the root, one folder at a time, through no link."""
-        _check_segments(segments)
         current = os.dup(self._root)
         try:
             for segment in segments:
@@ -200,12 +200,6 @@ class _Spool:
 
 def _names(folder: int) -> list[str]:
     return os.listdir(folder)
-
-
-def _check_segments(segments: list[str]) -> None:
-    for segment in segments:
-        if not _SEGMENT.fullmatch(segment) or ".." in segment:
-            raise InvalidArgumentError(f"{segment[:80]!r} cannot be part of a key")
 
 
 @contextmanager

@@ -5,11 +5,14 @@
 Both are named here by what they promise. Adapters: folder and memory for objects, event_log for news.
 """
 
+import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
 from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from dragoman_models.record import AliasRecord, VersionManifest
+
+_SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
 
 
 class ObjectExistsError(AlreadyExistsError):
@@ -22,6 +25,24 @@ class ObjectNotFoundError(NotFoundError):
 
 class BlobMismatchError(InvalidArgumentError):
     """The content that was streamed is not what its size and digest said. Nothing was kept."""
+
+
+def is_segment(name: str) -> bool:
+    """Return whether a name can be part of a key; names in a store that cannot were not written by us."""
+    return bool(_SEGMENT.fullmatch(name)) and ".." not in name
+
+
+def check_key(key: str) -> list[str]:
+    """Return the segments of a key or prefix.
+
+    Raises:
+        InvalidArgumentError: one of them is none.
+    """
+    segments = key.split("/")
+    for segment in segments:
+        if not is_segment(segment):
+            raise InvalidArgumentError(f"{segment[:80]!r} cannot be part of a key")
+    return segments
 
 
 class ObjectStore(Protocol):
@@ -59,6 +80,14 @@ class ObjectStore(Protocol):
 
     async def names_below(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix, sorted; a name may lead to nothing that is kept. Empty if none."""
+        ...
+
+    async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
+        """Return a URL under which anyone may read the object for lifetime_s (1 to 604800), past the registry.
+
+        None: this store has no such thing, and the content is streamed. Whoever reads there checks size and digest. The
+        URL is a secret for its lifetime.
+        """
         ...
 
 

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the registry can be told, read by __main__ from DRAGOMAN_REGISTRY_*."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.server import ServerSettings
+from dragoman_registry.s3_settings import S3Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,8 +16,10 @@ class RegistrySettings:
     """Every setting of the service; the README's table says the same."""
 
     server: ServerSettings
+    s3: S3Settings = field(default_factory=S3Settings)
     store_url: str
-    """Where versions and aliases are kept: file:///absolute/folder. Back up this folder and the signing key."""
+    """Where versions and aliases are kept: file:///absolute/folder, or s3://bucket?endpoint=http://host:port&region=name.
+    Back up what is there and the signing key."""
     signing_key_file: Path
     """PKCS#8 PEM, ECDSA P-256. Whoever holds it can sign versions: this service alone should read it."""
     verifying_keys_file: Path | None = None
@@ -33,7 +36,8 @@ class RegistrySettings:
     max_version_bytes: int = 64 << 30
     """Largest version, all files together, in bytes."""
     max_concurrent_uploads: int = 64
-    """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder."""
+    """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder, or, on S3,
+    two parts in memory: 16 MiB for files up to 78 GiB."""
     trial_aliases: tuple[str, ...] = ("canary",)
     """Aliases that take any version that was evaluated at all, better or not."""
     ungated_aliases: tuple[str, ...] = ()
@@ -49,7 +53,7 @@ def store_root(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file":
         raise InvalidArgumentError(
-            f"store_url has the scheme {parts.scheme!r}; this build keeps objects in file:///absolute/folder"
+            f"store_url has the scheme {parts.scheme[:20]!r}; objects are kept in file:///absolute/folder or s3://bucket"
         )
     if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
         raise InvalidArgumentError("store_url must be file:///absolute/folder: three slashes, a path, nothing after it")
