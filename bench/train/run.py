@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[13, 17, 23, 29, 31])
     parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir", type=Path, default=default_data_dir())
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; the wall times then say less")
     parser.add_argument("--save", action="store_true", help="write results/<recipe>.json")
     arguments = parser.parse_args()
-    runs = []
-    for seed in arguments.seeds:
+
+    def run_seed(seed: int) -> dict[str, Any]:
         run = {"seed": seed} | train(arguments.recipe, arguments.data_dir, [*arguments.overrides, f"seed={seed}"])
-        runs.append(run)
         print(json.dumps(run), flush=True)
+        return run
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        runs = list(pool.map(run_seed, arguments.seeds))
     accuracies = [run["test_accuracy"] for run in runs]
     summary = {
         "mean": round(statistics.mean(accuracies), 5),
