@@ -43,7 +43,7 @@ lint: setup ## ruff, import contracts, proto lint
 	$(BIN)/buf lint protos
 
 types: setup ## mypy, strict, over every package
-	$(BIN)/mypy $(PACKAGES:%=-p %)
+	$(BIN)/mypy $(PACKAGES:%=-p %) -p demo
 
 unit: setup ## tests without network or processes of ours: under a minute
 	$(TEST_ENV) $(BIN)/pytest -q -m "not slow" libs services

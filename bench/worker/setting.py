@@ -105,7 +105,7 @@ async def serving(files: dict[str, bytes]) -> AsyncIterator[Worker]:
                 "READY_FILE": folder / "ready.json",
                 "REGISTRY_TARGET": registry.target,
                 "CACHE_FOLDER": folder / "cache",
-                "VERIFYING_KEYS_FILE": folder / "signing.pub.pem",
+                "REGISTRY_KEYS_FILE": folder / "signing.pub.pem",
                 "LOG_LEVEL": "CRITICAL",
             }
             environment = os.environ | {f"DRAGOMAN_WORKER_{key}": str(value) for key, value in settings.items()}

@@ -182,6 +182,16 @@ async def test_defect_is_logged_and_its_text_kept_from_the_caller(caplog):
     assert "secret internals" in caplog.text
 
 
+async def test_failure_of_another_service_without_a_meaning_of_ours_is_internal():
+    async def fail():
+        raise errors.DragomanError("UNKNOWN: what a peer said")
+
+    async with running([service(Monitor(fail))], POLICY, name="monitor") as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(server)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.INTERNAL, "internal error")
+
+
 def test_every_error_has_a_status():
     def walk(cls):
         for sub in cls.__subclasses__():

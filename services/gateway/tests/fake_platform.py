@@ -252,7 +252,7 @@ class Platform:
             "REGISTRY_TARGET": self.targets["registry"],
             "TOKENIZER_TARGET": self.targets["tokenizer"],
             "WORKER_TARGETS": self.targets["worker"],
-            "EVENTS": f"sqlite://{self.folder}/events.db",
+            "EVENTS_URL": f"sqlite://{self.folder}/events.db",
             "REFLECTION": "true",
             "DRAIN_GRACE_MS": "1000",
         }

@@ -24,7 +24,7 @@ REQUIRED = {
     "REGISTRY_KEYS_FILE": "r",
     "TOKENIZER_TARGET": "127.0.0.1:2",
     "WORKER_TARGETS": "127.0.0.1:3, 127.0.0.1:4",
-    "EVENTS": "sqlite:///events.db",
+    "EVENTS_URL": "sqlite:///events.db",
     "USER_JWKS_FILE": "j",
 }
 

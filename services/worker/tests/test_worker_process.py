@@ -41,7 +41,7 @@ async def worker(world, registry_server, tmp_path):
         "READY_FILE": tmp_path / "ready.json",
         "REGISTRY_TARGET": registry_server.target,
         "CACHE_FOLDER": tmp_path / "cache",
-        "VERIFYING_KEYS_FILE": tmp_path / "signing.pub.pem",
+        "REGISTRY_KEYS_FILE": tmp_path / "signing.pub.pem",
         "NUM_THREADS": 1,
         "DRAIN_LINGER_MS": 50,
         "HEARTBEAT_PERIOD_MS": 50,

@@ -30,8 +30,8 @@ _ERRORS = {code: error for error, code in STATUS.items()}
 
 
 def code_of(error: errors.DragomanError) -> grpc.StatusCode:
-    """The code of an error, by the nearest of its classes that has a row."""
-    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+    """The code of an error, by the nearest of its classes that has a row; INTERNAL for one that has none."""
+    return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), grpc.StatusCode.INTERNAL)
 
 
 def status_details(error: errors.DragomanError) -> tuple[tuple[str, bytes], ...]:

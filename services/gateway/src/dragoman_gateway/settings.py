@@ -34,7 +34,7 @@ class Settings:
     """host:port of the tokenizer."""
     worker_targets: tuple[str, ...]
     """host:port of every worker, comma-separated."""
-    events: str
+    events_url: str
     """Where prediction and feedback events go, for instance sqlite:///var/lib/dragoman/events.db."""
     user_jwks_file: Path
     """A JWKS file: the public keys that end users' tokens may be signed with. Read once, at start."""

@@ -73,7 +73,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
         cache = await asyncio.to_thread(Cache, settings.cache_folder, max_bytes=settings.max_cache_bytes)
         placement = Placement(
             registry=registry,
-            keys=VerifyingKeys.load(settings.verifying_keys_file),
+            keys=VerifyingKeys.load(settings.registry_keys_file),
             loader=Loader(registry, cache),
             make_engine=make_engine,
             clock=SystemClock(),

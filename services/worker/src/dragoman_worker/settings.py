@@ -22,7 +22,7 @@ class WorkerSettings:
     """host:port of the registry."""
     cache_folder: Path
     """Model files by content; owned by this process alone."""
-    verifying_keys_file: Path
+    registry_keys_file: Path
     """PEM public keys whose signatures on versions and aliases count."""
     max_cache_bytes: int = 20 * 1024**3
     """The cache's bound; versions in use beyond it fail to load."""

@@ -45,7 +45,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
     def worker(ports: Mapping[str, int]) -> Mapping[str, str]:
         return {
             "REGISTRY_TARGET": _target(ports, "registry"),
-            "VERIFYING_KEYS_FILE": str(keys.signing_public_key_file(home)),
+            "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "CACHE_FOLDER": str(home.cache),
         }
 
@@ -58,7 +58,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "TOKENIZER_TARGET": _target(ports, "tokenizer"),
             "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "WORKER_TARGETS": _target(ports, "worker"),
-            "EVENTS": home.events_url,
+            "EVENTS_URL": home.events_url,
             "HTTP_LISTEN": f"127.0.0.1:{fixed.http}",
             "USER_JWKS_FILE": str(keys.user_jwks_file(home)),
             "USER_ISSUER": user_tokens.ISSUER,
