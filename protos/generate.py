@@ -24,7 +24,7 @@ class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         sources = sorted(str(p.relative_to(HERE)) for p in HERE.rglob("*.proto"))
         well_known = Path(protoc.__file__).parent / "_proto"
         flags = ["--python_out", "--grpc_python_out", "--mypy_out", "--mypy_grpc_out"]
-        # The stub plugins are scripts: beside the interpreter, or, in an isolated build, on the path that the builder sets.
+        # The stub plugins are scripts: beside the interpreter, or, in an isolated build, on the builder's path.
         scripts = [
             shutil.which(f"protoc-gen-{n}", path=str(Path(sys.executable).parent)) or shutil.which(f"protoc-gen-{n}")
             for n in STUBS

@@ -111,7 +111,7 @@ async def test_forged_manifest_is_refused_and_the_old_version_serves_on(trained,
     manifest.chmod(0o600)
     if forgery == "a file is added":
         envelope = json.loads(manifest.read_text())
-        signed = envelope["manifest"] if "manifest" in envelope else envelope
+        signed = envelope.get("manifest", envelope)
         payload = json.loads(base64.b64decode(signed["payload"]))
         payload["files"].append({"path": "run.py", "size_bytes": 1, "sha256": "0" * 64})
         signed["payload"] = base64.b64encode(json.dumps(payload).encode()).decode()
