@@ -27,7 +27,7 @@ from minio.credentials.credentials import Credentials as MinioCredentials
 from minio.credentials.providers import Provider
 from minio.datatypes import Part
 from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from dragoman_common.errors import DragomanError, InvalidArgumentError, UnavailableError
 from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError
@@ -82,6 +82,7 @@ class S3Client:
             http_client=self._http,
         )
         self._encryption = _encryption_headers(settings)
+        self._retries = settings.s3_retries
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="s3")
         # A store that drips its answer byte by byte keeps every socket timeout content: the wait as a whole ends too.
         self._longest_s = (settings.s3_timeout_s + _MAX_BACKOFF_S) * (1 + settings.s3_retries) + CONNECT_S
@@ -146,19 +147,28 @@ class S3Client:
     def read(self, key: str, offset: int, length: int | None) -> bytes:
         """Return bytes from offset on; fewer than length at the object's end."""
         with self._translated(key):
-            try:
-                reply = self._minio.get_object(self.bucket, key, offset=offset, length=length or 0)
-            except S3Error as error:
-                # The object exists and ends before offset.
-                if error.code == "InvalidRange":
-                    return b""
-                raise
-            try:
-                return bytes(reply.read(length))
-            finally:
-                # Closing, not draining: a store that ignores the range must not make us read the rest.
-                reply.close()
-                reply.release_conn()
+            for _ in range(self._retries):
+                try:
+                    return self._read(key, offset, length)
+                except (ProtocolError, ReadTimeoutError) as error:
+                    # The transport repeats a request until the answer begins; a body that breaks off is ours to repeat.
+                    logger.info("a read broke off", extra={"key": key, "error": type(error).__name__})
+            return self._read(key, offset, length)
+
+    def _read(self, key: str, offset: int, length: int | None) -> bytes:
+        try:
+            reply = self._minio.get_object(self.bucket, key, offset=offset, length=length or 0)
+        except S3Error as error:
+            # The object exists and ends before offset.
+            if error.code == "InvalidRange":
+                return b""
+            raise
+        try:
+            return bytes(reply.read(length))
+        finally:
+            # Closing, not draining: a store that ignores the range must not make us read the rest.
+            reply.close()
+            reply.release_conn()
 
     def names(self, prefix: str) -> list[str]:
         """Return the names directly below prefix, in the store's order."""
