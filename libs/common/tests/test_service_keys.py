@@ -139,3 +139,19 @@ def test_token_is_reused_for_half_of_its_life():
     assert tokens.token("registry") == first
     clock.advance(2)
     assert tokens.token("registry") != first
+
+
+def test_two_operators_with_keys_of_their_own_are_two_subjects():
+    keys = TestKeys(("operator", "operator.ada", "operator.bo", "worker.ada"))
+    callers = [
+        keys.authenticator("registry").authenticate(
+            {"authorization": f"Bearer {keys.tokens(name, tenant='acme').token('registry')}", "dragoman-subject": "x"}
+        )
+        for name in ("operator", "operator.ada", "operator.bo")
+    ]
+    assert {caller.identity for caller in callers} == {"operator"}
+    assert [caller.subject for caller in callers] == ["operator", "ada", "bo"]
+    with pytest.raises(UnauthenticatedError, match="not an identity"):
+        keys.authenticator("registry").authenticate(
+            {"authorization": f"Bearer {keys.tokens('worker.ada').token('registry')}"}
+        )

@@ -77,7 +77,7 @@ class ServiceKey:
         now = clock.now()
         claims: dict[str, Any] = {
             "iss": self.identity,
-            "sub": identity or self.identity,
+            "sub": identity or _speaks_as(self.identity),
             "aud": audience if isinstance(audience, str) else list(audience),
             "iat": now,
             "exp": now + timedelta(seconds=lifetime_s),
@@ -161,7 +161,8 @@ class ServiceTokenAuthenticator:
     def authenticate(self, metadata: Mapping[str, str | bytes]) -> Caller:
         claims = self._claims(bearer_token(metadata))
         identity, tenant = claims["sub"], claims["tenant"]
-        subject = str(claims.get("job") or identity)
+        # operator.<person>: a key of one's own, so that two people are two subjects.
+        subject = str(claims.get("job") or claims["iss"].removeprefix(f"{identity}."))
         if identity in PLATFORM:
             tenant = _text(metadata, "dragoman-tenant")
             subject = _text(metadata, "dragoman-subject") or identity
@@ -199,12 +200,17 @@ def _check_shape(claims: Mapping[str, Any]) -> None:
     ):
         raise UnauthenticatedError("the token's claims have the wrong types")
     is_job = claims["iss"] == "launcher" and claims["sub"] == "trainer" and bool(claims.get("job"))
-    if claims["sub"] != claims["iss"] and not is_job:
+    if claims["sub"] != _speaks_as(claims["iss"]) and not is_job:
         raise UnauthenticatedError("the token's key does not speak for its subject")
     if claims["sub"] not in PLATFORM | TENANT_BOUND:
         raise UnauthenticatedError("the token's subject is not an identity of this platform")
     if claims["exp"] - claims["iat"] > (JOB_TOKEN_LIFETIME_S if is_job else TOKEN_LIFETIME_S):
         raise UnauthenticatedError("the token lives longer than tokens of its kind may")
+
+
+def _speaks_as(owner: str) -> str:
+    """The identity that a key speaks as: its own name, but `operator` for the key of one person, `operator.<name>`."""
+    return "operator" if owner.startswith("operator.") else owner
 
 
 def _text(metadata: Mapping[str, str | bytes], key: str) -> str:
