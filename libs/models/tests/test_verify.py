@@ -23,10 +23,10 @@ from dragoman_models.record import (
     Candidate,
     Lineage,
     VersionManifest,
-    canonical_json,
     parse_alias_record,
     parse_version_manifest,
 )
+from dragoman_models.record_fields import canonical_json
 from dragoman_models.signing import SigningKey, sign_alias_record, sign_envelope, sign_manifest, sign_model
 from dragoman_models.verify import (
     VerifyingKeys,

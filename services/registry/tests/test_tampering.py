@@ -8,7 +8,7 @@ import json
 import pytest
 
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman_models.record import canonical_json
+from dragoman_models.record_fields import canonical_json
 from dragoman_models.signing import SigningKey, sign_alias_record
 from dragoman_models.verify import VerifyingKeys, verify_alias_event
 

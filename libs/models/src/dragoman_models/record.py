@@ -6,38 +6,33 @@ Owns the two payloads, their types and their strict parsing. It does not sign (s
 (verify), and does not know where an envelope is kept.
 
     VersionManifest | AliasRecord -> to_payload -> bytes to sign        payload bytes -> parse -> record
-
-One record has one byte form: keys sorted, no white space, no fractional numbers. A payload in any other form is
-refused, so that equal records and equal digests are the same thing.
 """
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from typing import TypeVar
+from datetime import datetime
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
-from dragoman_models.file_digest import MAX_FILE_BYTES, MAX_FILES, FileDigest, check_files, is_sha256, root_sha256
+from dragoman_models.file_digest import MAX_FILE_BYTES, MAX_FILES, FileDigest, check_files, root_sha256
 from dragoman_models.package import MAX_LABELS, InputLimits, TokenizerFile
-from dragoman_text.strict_json import parse_object
+from dragoman_models.record_fields import (
+    MAX_INTEGER,
+    canonical,
+    canonical_json,
+    payload_object,
+    sha256_field,
+    text_value,
+    time_field,
+    time_text,
+)
 
 VERSION_FORMAT = "dragoman.version/1"
 ALIAS_FORMAT = "dragoman.alias-event/1"
 VERSION_PAYLOAD_TYPE = "application/vnd.dragoman.version.v1+json"
 ALIAS_PAYLOAD_TYPE = "application/vnd.dragoman.alias-event.v1+json"
 
-MAX_PAYLOAD_BYTES = 4 << 20
 MAX_RECIPE_CHARS = 64 << 10
-MAX_REASON_CHARS = 1024
-# The largest integer that every JSON reader keeps exactly (RFC 7493, section 2.2).
-MAX_INTEGER = 2**53 - 1
 FULL_WEIGHT_BASIS_POINTS = 10_000
-
-_Record = TypeVar("_Record", "VersionManifest", "AliasRecord")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +134,7 @@ def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
         InvalidArgumentError: not the one byte form of a manifest: a key unknown, missing or mistyped, another format,
             file names that may not exist, or a root digest that does not follow from the files.
     """
-    top = Fields(_parse(payload, what), what=what, required=(*VersionManifest.__dataclass_fields__, "format"))
+    top = Fields(payload_object(payload, what), what=what, required=(*VersionManifest.__dataclass_fields__, "format"))
     top.text("format", choices=(VERSION_FORMAT,))
     limits = Fields(
         top.raw("input_limits"), what=f"{what}: input_limits", required=tuple(InputLimits.__dataclass_fields__)
@@ -151,17 +146,17 @@ def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
         tenant=top.text("tenant"),
         model=top.text("model"),
         number=top.integer("number", low=1, high=MAX_INTEGER),
-        root_sha256=_sha256(top, "root_sha256"),
+        root_sha256=sha256_field(top, "root_sha256"),
         files=check_files((_file(item, what) for item in top.items("files", max_items=MAX_FILES)), what=what),
         task=top.text("task"),
         architecture=top.text("architecture"),
-        labels=tuple(_text(item, f"{what}: labels") for item in top.items("labels", max_items=MAX_LABELS)),
+        labels=tuple(text_value(item, f"{what}: labels") for item in top.items("labels", max_items=MAX_LABELS)),
         input_limits=InputLimits(
             max_text_bytes=limits.integer("max_text_bytes", low=1, high=MAX_INTEGER),
             max_tokens=limits.integer("max_tokens", low=1, high=MAX_INTEGER),
         ),
         tokenizer=TokenizerFile(backend=tokenizer.text("backend"), file=tokenizer.text("file")),
-        publish_time=_time(top, "publish_time"),
+        publish_time=time_field(top, "publish_time"),
         publisher=top.text("publisher", max_chars=1024),
         publish_id=top.text("publish_id"),
         nonce=top.text("nonce"),
@@ -169,7 +164,7 @@ def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
     )
     if manifest.root_sha256 != root_sha256(manifest.files):
         raise InvalidArgumentError(f"{what}: root_sha256 does not follow from the files")
-    return _canonical(manifest, payload, what)
+    return canonical(manifest, payload, what)
 
 
 def parse_alias_record(payload: bytes, *, what: str) -> AliasRecord:
@@ -178,7 +173,7 @@ def parse_alias_record(payload: bytes, *, what: str) -> AliasRecord:
     Raises:
         InvalidArgumentError: not the one byte form of an alias event.
     """
-    top = Fields(_parse(payload, what), what=what, required=(*AliasRecord.__dataclass_fields__, "format"))
+    top = Fields(payload_object(payload, what), what=what, required=(*AliasRecord.__dataclass_fields__, "format"))
     top.text("format", choices=(ALIAS_FORMAT,))
     record = AliasRecord(
         tenant=top.text("tenant"),
@@ -186,50 +181,20 @@ def parse_alias_record(payload: bytes, *, what: str) -> AliasRecord:
         alias=top.text("alias"),
         sequence=top.integer("sequence", low=1, high=MAX_INTEGER),
         stable_version=top.integer("stable_version", low=1, high=MAX_INTEGER),
-        stable_root_sha256=_sha256(top, "stable_root_sha256"),
+        stable_root_sha256=sha256_field(top, "stable_root_sha256"),
         moved_by=top.text("moved_by", max_chars=1024),
-        move_time=_time(top, "move_time"),
+        move_time=time_field(top, "move_time"),
         request_id=top.text("request_id"),
         nonce=top.text("nonce"),
         candidate=_candidate(top.raw("candidate"), what),
         shadow=top.flag("shadow"),
-        reason=_text(top.raw("reason"), f"{what}: reason"),
-        gate_summary=_text(top.raw("gate_summary"), f"{what}: gate_summary"),
-        previous_sha256=_sha256(top, "previous_sha256", may_be_empty=True),
+        reason=text_value(top.raw("reason"), f"{what}: reason"),
+        gate_summary=text_value(top.raw("gate_summary"), f"{what}: gate_summary"),
+        previous_sha256=sha256_field(top, "previous_sha256", may_be_empty=True),
     )
     if (record.sequence == 1) != (record.previous_sha256 == ""):
         raise InvalidArgumentError(f"{what}: the first event, and only the first, has no previous_sha256")
-    return _canonical(record, payload, what)
-
-
-def canonical_json(content: Mapping[str, object]) -> bytes:
-    """Write JSON in the one form that is signed.
-
-    Raises:
-        InvalidArgumentError: text that is not Unicode (a lone surrogate).
-
-    Source: RFC 8785; deviation: no fractional numbers occur, and keys are ASCII, so its number and key rules are met
-    by integers and plain sorting.
-    """
-    try:
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError("the record holds text that is not valid Unicode") from error
-
-
-def time_text(time: datetime) -> str:
-    """Write an aware time as RFC 3339 in UTC with microseconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _canonical(record: _Record, payload: bytes, what: str) -> _Record:
-    if record.to_payload() != payload:
-        raise InvalidArgumentError(f"{what}: the payload is not in canonical form")
-    return record
-
-
-def _parse(payload: bytes, what: str) -> JsonValue:
-    return parse_object(payload, what=what, max_bytes=MAX_PAYLOAD_BYTES)
+    return canonical(record, payload, what)
 
 
 def _file(value: JsonValue, what: str) -> FileDigest:
@@ -237,17 +202,17 @@ def _file(value: JsonValue, what: str) -> FileDigest:
     return FileDigest(
         path=fields.text("path"),
         size_bytes=fields.integer("size_bytes", low=0, high=MAX_FILE_BYTES),
-        sha256=_sha256(fields, "sha256"),
+        sha256=sha256_field(fields, "sha256"),
     )
 
 
 def _lineage(value: JsonValue, what: str) -> Lineage:
     fields = Fields(value, what=f"{what}: lineage", required=tuple(Lineage.__dataclass_fields__))
     return Lineage(
-        job_id=_text(fields.raw("job_id"), f"{what}: job_id"),
-        recipe=_text(fields.raw("recipe"), f"{what}: recipe"),
-        data_sha256=_sha256(fields, "data_sha256", may_be_empty=True),
-        code_revision=_text(fields.raw("code_revision"), f"{what}: code_revision"),
+        job_id=text_value(fields.raw("job_id"), f"{what}: job_id"),
+        recipe=text_value(fields.raw("recipe"), f"{what}: recipe"),
+        data_sha256=sha256_field(fields, "data_sha256", may_be_empty=True),
+        code_revision=text_value(fields.raw("code_revision"), f"{what}: code_revision"),
         parent_version=fields.integer("parent_version", low=0, high=MAX_INTEGER),
     )
 
@@ -258,29 +223,6 @@ def _candidate(value: JsonValue, what: str) -> Candidate | None:
     fields = Fields(value, what=f"{what}: candidate", required=tuple(Candidate.__dataclass_fields__))
     return Candidate(
         version=fields.integer("version", low=1, high=MAX_INTEGER),
-        root_sha256=_sha256(fields, "root_sha256"),
+        root_sha256=sha256_field(fields, "root_sha256"),
         weight_basis_points=fields.integer("weight_basis_points", low=0, high=FULL_WEIGHT_BASIS_POINTS),
     )
-
-
-def _text(value: JsonValue, what: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidArgumentError(f"{what} must be text")
-    return value
-
-
-def _sha256(fields: Fields, key: str, *, may_be_empty: bool = False) -> str:
-    value = fields.raw(key)
-    if not isinstance(value, str) or not (is_sha256(value) or (may_be_empty and not value)):
-        raise InvalidArgumentError(f"{fields.what}: {key} must be 64 lower-case hexadecimal digits")
-    return value
-
-
-def _time(fields: Fields, key: str) -> datetime:
-    text = fields.text(key, max_chars=32)
-    if not _TIME.fullmatch(text):
-        raise InvalidArgumentError(f"{fields.what}: {key} must be a time in UTC with microseconds")
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{fields.what}: {key} is not a time") from error

@@ -20,13 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dragoman_common.atomic import create_exclusive
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.file_digest import FileDigest, root_sha256
-from dragoman_models.record import (
-    ALIAS_PAYLOAD_TYPE,
-    VERSION_PAYLOAD_TYPE,
-    AliasRecord,
-    VersionManifest,
-    canonical_json,
-)
+from dragoman_models.record import ALIAS_PAYLOAD_TYPE, VERSION_PAYLOAD_TYPE, AliasRecord, VersionManifest
+from dragoman_models.record_fields import canonical_json
 
 IN_TOTO_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"

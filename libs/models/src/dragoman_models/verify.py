@@ -26,13 +26,13 @@ from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.record import (
     ALIAS_PAYLOAD_TYPE,
-    MAX_PAYLOAD_BYTES,
     VERSION_PAYLOAD_TYPE,
     AliasRecord,
     VersionManifest,
     parse_alias_record,
     parse_version_manifest,
 )
+from dragoman_models.record_fields import MAX_PAYLOAD_BYTES
 from dragoman_models.signing import (
     BUNDLE_MEDIA_TYPE,
     IN_TOTO_PAYLOAD_TYPE,

@@ -22,7 +22,8 @@ from dragoman_models.package import (
     WEIGHTS_FILE,
     ModelConfig,
 )
-from dragoman_models.record import MAX_INTEGER, MAX_RECIPE_CHARS, Lineage, VersionManifest, canonical_json
+from dragoman_models.record import MAX_RECIPE_CHARS, Lineage, VersionManifest
+from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey, sign_manifest, sign_model
 from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, verify_manifest, verify_model_bundle
 from dragoman_registry.name import check_name

@@ -21,7 +21,7 @@ from dragoman_common.errors import AbortedError, AlreadyExistsError, DataLossErr
 from dragoman_models.evaluation import parse_evaluation
 from dragoman_models.fields import Fields
 from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, ModelConfig, parse_model_config
-from dragoman_models.record import MAX_INTEGER, canonical_json, time_text
+from dragoman_models.record_fields import MAX_INTEGER, canonical_json, time_text
 from dragoman_models.signing import SigningKey
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
