@@ -82,9 +82,13 @@ class Worker:
 
     @property
     def model_pids(self) -> list[int]:
-        """Its model processes."""
-        pid = self.process.pid
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        """Its model processes: what its fork server has started, or else its own children."""
+        own = _children(self.process.pid)
+        return [pid for child in own for pid in _children(child)] or own
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @asynccontextmanager

@@ -19,18 +19,14 @@ PERIOD_S = 60
 DEADLINE_S = 8.0
 
 
+def children(pid):
+    return [int(child) for child in (Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()]
+
+
 def serving_process(front_pid):
-    """Pid of the process that runs the LSTM: the oldest of the front's children that has torch; the spare is younger."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == front_pid and "libtorch" in (entry / "maps").read_text():
-                    found.append((int(fields[19]), int(entry.name)))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    return min(found)[1] if found else None
+    """Pid of the process that runs the LSTM: the only child of the front's fork server."""
+    forked = [pid for child in children(front_pid) for pid in children(child)]
+    return forked[0] if forked else None
 
 
 async def capacity(client, seconds):

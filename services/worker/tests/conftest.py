@@ -75,6 +75,7 @@ def launcher() -> RecordingLauncher:
         num_threads=1,
         load_timeout_s=60,
         command=(sys.executable, str(STUB)),
+        fork_server_command=(sys.executable, str(STUB), "fork-server"),
     )
 
 

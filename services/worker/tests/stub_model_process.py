@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
-from dragoman_worker import model_process
+from dragoman_worker import fork_server, model_process
 
 WAIT, CRASH, RAISE, REFUSE, TOO_FEW = 1001, 1002, 1003, 1004, 1005
 
@@ -54,5 +54,6 @@ def load(files):
 
 
 if __name__ == "__main__":
-    # The descriptor only: a spare of the stub has nothing to rehearse.
-    sys.exit(model_process.main(sys.argv[1:2], load))
+    if sys.argv[1] == "fork-server":
+        sys.exit(fork_server.main(int(sys.argv[2]), lambda fd: model_process.main([str(fd)], load), preloaded=()))
+    sys.exit(model_process.main(sys.argv[1:], load))

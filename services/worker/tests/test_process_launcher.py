@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The spare process: taken when a model that needs torch starts again, replaced when it dies, ended at the end."""
+"""Model processes from the fork server: each its own, told apart in their ends, and gone with the server."""
 
 import asyncio
 import os
@@ -10,56 +10,84 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dragoman_worker.ports import ModelFiles
+from dragoman_worker.ports import ModelFiles, RunnerEndedError
 
 FILES = ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="rnn")
 ROW = np.array([1, 2], dtype=np.int32)
+CRASH = np.array([1002], dtype=np.int32)
+WAIT = np.array([1001, 60_000], dtype=np.int32)
 
 
-async def spare_of(launcher, *, other_than: int = 0):
-    async with asyncio.timeout(20):
-        while launcher._spare is None or launcher._spare.pid == other_than:  # noqa: ASYNC110 - only tests ask
-            await asyncio.sleep(0.005)
-    return launcher._spare
+def is_alive(pid):
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until_gone(pid):
+    """The server's socket closes just before the kernel signals its children."""
+    async with asyncio.timeout(10):
+        while is_alive(pid):
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 async def runners(launcher):
     yield launcher.runners
-    await launcher.close()
     for runner in launcher.runners:
         await runner.close()
-
-
-async def test_spare_becomes_the_next_process_and_another_stands_by(launcher, runners):
-    await launcher.launch(FILES)
-    spare = await spare_of(launcher)
-    await runners[0].close()
-    second = await launcher.launch(FILES)
-    assert second.pid == spare.pid
-    assert (await second.score([ROW])).tolist() == [[3, 2]]
-    assert (await spare_of(launcher)).pid != second.pid
-
-
-async def test_killed_spare_is_replaced_and_never_used(launcher, runners):
-    await launcher.launch(FILES)
-    spare = await spare_of(launcher)
-    os.kill(spare.pid, signal.SIGKILL)
-    await spare.wait_ended()
-    second = await launcher.launch(FILES)
-    assert second.pid != spare.pid
-    assert (await second.score([ROW])).tolist() == [[3, 2]]
-    await spare_of(launcher, other_than=spare.pid)
-
-
-async def test_models_without_torch_have_no_spare(launcher, runners):
-    await launcher.launch(ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="linear"))
-    assert launcher._refilling is None
-
-
-async def test_close_ends_the_spare(launcher, runners):
-    await launcher.launch(FILES)
-    spare = await spare_of(launcher)
     await launcher.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(spare.pid, 0)
+
+
+async def test_processes_of_one_fork_server_answer_for_themselves(launcher, runners):
+    first, second = await asyncio.gather(launcher.launch(FILES), launcher.launch(FILES))
+    assert first.pid != second.pid
+    for runner in (first, second):
+        assert (await runner.score([ROW])).tolist() == [[3, 2]]
+        assert int((Path("/proc") / str(runner.pid) / "stat").read_text().rpartition(")")[2].split()[1]) != os.getpid()
+
+
+async def test_end_of_one_process_leaves_its_sibling_and_is_told_by_signal(launcher, runners):
+    first, second = await launcher.launch(FILES), await launcher.launch(FILES)
+    os.kill(first.pid, signal.SIGKILL)
+    ended = await first.wait_ended()
+    assert (ended.reason, ended.is_own_doing) == ("SIGKILL", False)
+    with pytest.raises(RunnerEndedError) as crashed:
+        await second.score([CRASH])
+    assert (crashed.value.reason, crashed.value.is_own_doing) == ("SIGSEGV", True)
+    third = await launcher.launch(FILES)
+    assert (await third.score([ROW])).tolist() == [[3, 2]]
+
+
+async def test_closing_a_runner_ends_a_process_that_computes(launcher, runners):
+    runner = await launcher.launch(FILES)
+    scoring = asyncio.create_task(runner.score([WAIT]))
+    await asyncio.sleep(0)
+    await runner.close()
+    with pytest.raises(RunnerEndedError):
+        await scoring
+    assert not is_alive(runner.pid)
+
+
+async def test_killed_fork_server_takes_its_processes_along_and_is_started_again(launcher, runners):
+    runner = await launcher.launch(FILES)
+    os.kill(launcher._fork_server._server.pid, signal.SIGKILL)
+    await runner.wait_ended()
+    await until_gone(runner.pid)
+    second = await launcher.launch(FILES)
+    assert (await second.score([ROW])).tolist() == [[3, 2]]
+
+
+async def test_close_leaves_no_process(launcher, runners):
+    runner = await launcher.launch(FILES)
+    server = launcher._fork_server._server
+    await runner.close()
+    await launcher.close()
+    assert not is_alive(runner.pid)
+    assert server.returncode == -signal.SIGKILL
+
+
+async def test_models_without_torch_need_no_fork_server(launcher, runners):
+    await launcher.launch(ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="linear"))
+    assert launcher._fork_server is None

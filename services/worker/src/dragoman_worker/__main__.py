@@ -57,7 +57,6 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
         environment=environment,
         num_threads=settings.compute_threads,
         load_timeout_s=settings.load_timeout_s,
-        keep_spare=settings.keep_spare,
     )
 
     def make_engine(name: str, files: Callable[[], Awaitable[ModelFiles]], on_change: Callable[[], None]) -> Engine:

@@ -43,30 +43,19 @@ def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | No
     """Serve one model on the socket whose descriptor is the first argument.
 
     Args:
-        arguments: The descriptor's number, and an architecture whose libraries are loaded while the socket is silent.
+        arguments: The descriptor's number.
         load: Turns files into a classifier; the real one unless a test says otherwise.
 
     Returns:
         The exit status: 0 when the front closed the socket, 1 when the model could not be loaded.
     """
     logs.configure("worker-model", "INFO")
-    _end_with_parent()
+    end_with_parent()
     # The front drains on these; it needs this process until it closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with socket.socket(fileno=int(arguments[0])) as connection:
-        if arguments[1:] == [TORCH_ARCHITECTURE]:
-            _rehearse()
         return serve(connection, load or load_model)
-
-
-def _rehearse() -> None:
-    """Load the smallest model there is: a spare then has torch's imports, and those of its first use, behind it."""
-    from dragoman_models import rnn
-
-    smallest = rnn.RnnHyperparameters(vocabulary_size=2, embedding_size=1, hidden_size=1)
-    weights = rnn.dump(rnn.RnnNetwork(smallest, 2))
-    rnn.load(smallest.to_mapping(), 2, weights).warm_up()
 
 
 def load_model(files: ModelFiles) -> Classifier:
@@ -151,8 +140,8 @@ def _log(error: Exception, message: str) -> None:
         logger.error(message, exc_info=error)
 
 
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when the front dies: one that computes does not see its socket close."""
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies: one that computes does not see its socket close."""
     # The C library of the process itself; there is no other way to this call without a dependency.
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

@@ -1,12 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts model processes, and keeps one in reserve.
+"""Starts model processes: from the fork server where they need torch, else by a command.
 
-Owns the child's command line, environment and socket pair, and the spare: a process that has imported the libraries of
-the architectures that need torch, which takes seconds, and waits for its load request. It is taken when such a model's
-process has died, so that serving again takes as long as reading the weights; the next spare is then started behind it.
+    launch -> socket pair -> forked or spawned child -> ProcessRunner.load
 
-    launch -> spare, or socket pair -> child -> ProcessRunner.load
+The fork server is started with the first model that needs it, and again when it has ended; see fork_server.py.
 """
 
 import asyncio
@@ -14,12 +12,13 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from dragoman_worker.forked_process import ForkedProcess, ForkServer
 from dragoman_worker.model_process import TORCH_ARCHITECTURE
 from dragoman_worker.ports import ModelFiles, RunnerEndedError
 from dragoman_worker.process_runner import ProcessRunner
 
 COMMAND = (sys.executable, "-m", "dragoman_worker.model_process")
-SPARE_PAUSE_S = 1.0
+FORK_SERVER_COMMAND = (sys.executable, "-m", "dragoman_worker.fork_server")
 # What a model process may see of the front's environment: no key, no token, no setting of ours.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 
@@ -41,8 +40,8 @@ class ProcessLauncher:
         environment: Mapping[str, str],
         num_threads: int,
         load_timeout_s: float,
-        keep_spare: bool = True,
         command: Sequence[str] = COMMAND,
+        fork_server_command: Sequence[str] = FORK_SERVER_COMMAND,
     ) -> None:
         """Say how.
 
@@ -50,83 +49,63 @@ class ProcessLauncher:
             environment: The whole environment of the children.
             num_threads: Compute threads of each.
             load_timeout_s: A child that has not loaded and warmed up by then is ended.
-            keep_spare: See the module's docstring; costs the memory of an idle interpreter with its libraries.
-            command: What to run; the socket's descriptor is added as an argument.
+            command: Starts a model process; the descriptor of its socket is added.
+            fork_server_command: Starts the fork server; the descriptor of its control socket is added.
         """
         self._environment = dict(environment)
         self._num_threads = num_threads
         self._load_timeout_s = load_timeout_s
         self._command = tuple(command)
-        self._keep_spare = keep_spare
-        self._spare: ProcessRunner | None = None
-        self._refilling: asyncio.Task[None] | None = None
+        self._fork_server_command = tuple(fork_server_command)
+        self._fork_server: ForkServer | None = None
+        self._starting = asyncio.Lock()
 
     async def launch(self, files: ModelFiles) -> ProcessRunner:
         """See ports.ModelLauncher."""
-        needs_torch = files.architecture == TORCH_ARCHITECTURE
-        spare = self._take_spare() if needs_torch else None
-        runner = spare if spare is not None and not spare.has_ended else await self._spawn()
+        runner = None
         try:
             async with asyncio.timeout(self._load_timeout_s):
+                runner = await self._start(needs_torch=files.architecture == TORCH_ARCHITECTURE)
                 await runner.load(files, self._num_threads)
         except TimeoutError:
-            await runner.close()
+            if runner is not None:
+                await runner.close()
             raise RunnerEndedError(f"did not load within {self._load_timeout_s:.0f} s", is_own_doing=True) from None
         except BaseException:
-            await runner.close()
+            if runner is not None:
+                await runner.close()
             raise
-        finally:
-            if needs_torch and self._keep_spare:
-                # Only now, so that the spare does not take the cores from the process that is waited for.
-                self._refill()
         return runner
 
     async def close(self) -> None:
-        """End the spare. Runners that were launched are their owners'."""
-        self._keep_spare = False
-        if self._refilling is not None:
-            self._refilling.cancel()
-            await asyncio.gather(self._refilling, return_exceptions=True)
-        if self._spare is not None:
-            await self._spare.close()
+        """End the fork server, and what it has started. Other runners are their owners'."""
+        if self._fork_server is not None:
+            await self._fork_server.close()
 
-    def _take_spare(self) -> ProcessRunner | None:
-        if self._spare is None:
-            # One that is being started stays with its task.
-            return None
-        spare, self._spare = self._spare, None
-        if self._refilling is not None:
-            self._refilling.cancel()
-            self._refilling = None
-        return spare
-
-    def _refill(self) -> None:
-        if self._refilling is None:
-            self._refilling = asyncio.create_task(self._hold_spare(), name="hold a spare model process")
-
-    async def _hold_spare(self) -> None:
-        """Have a spare until it is taken; one that ends is replaced, with a pause."""
-        while True:
-            self._spare = await self._spawn(TORCH_ARCHITECTURE)
-            await self._spare.wait_ended()
-            self._spare = None
-            await asyncio.sleep(SPARE_PAUSE_S)
-
-    async def _spawn(self, *arguments: str) -> ProcessRunner:
+    async def _start(self, *, needs_torch: bool) -> ProcessRunner:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        with theirs:
-            try:
-                process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    str(theirs.fileno()),
-                    *arguments,
-                    pass_fds=(theirs.fileno(),),
-                    env=self._environment,
-                    stdin=asyncio.subprocess.DEVNULL,
-                )
-            except BaseException:
-                ours.close()
-                raise
+        try:
+            with theirs:
+                process = await (self._fork(theirs) if needs_torch else self._spawn(theirs))
+        except BaseException:
+            ours.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=ours)
         return ProcessRunner(process, reader, writer)
+
+    async def _fork(self, theirs: socket.socket) -> ForkedProcess:
+        async with self._starting:
+            if self._fork_server is None or self._fork_server.has_ended:
+                self._fork_server = ForkServer(self._fork_server_command, self._environment)
+                await self._fork_server.start()
+        return await self._fork_server.fork(theirs)
+
+    async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            str(theirs.fileno()),
+            pass_fds=(theirs.fileno(),),
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+        )

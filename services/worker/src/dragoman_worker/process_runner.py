@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from dragoman.inference.v1 import model_process_pb2 as pb
 from dragoman_worker import frames, process_messages
+from dragoman_worker.forked_process import ForkedProcess
 from dragoman_worker.ports import ModelFailedError, ModelFiles, RunnerEndedError
 from dragoman_worker.request import Scores, TokenIds
 
@@ -31,7 +32,10 @@ class ProcessRunner:
     """A model process. After load it implements ports.ModelRunner."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process | ForkedProcess,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._process = process
         self._reader = reader
@@ -44,11 +48,6 @@ class ProcessRunner:
         self._close_reason = ""
         self.num_labels = 0
         self._reading = asyncio.create_task(self._read(), name=f"read from model process {process.pid}")
-
-    @property
-    def has_ended(self) -> bool:
-        """It is gone."""
-        return self._ended.done()
 
     @property
     def pid(self) -> int:

@@ -50,8 +50,6 @@ class WorkerSettings:
     """A batch that runs longer has hung: its process is ended and started again."""
     load_timeout_s: float = 300.0
     """A process that has not loaded and warmed up by then is ended."""
-    keep_spare: bool = True
-    """Hold a process with torch imported in reserve, so that a dead one is replaced without the seconds of imports."""
     max_restart_delay_ms: float = 5_000.0
     """Longest pause between two starts of a process that does not come up."""
     drain_linger_ms: float = 2_000.0
