@@ -17,19 +17,19 @@ import secrets
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import urllib3
 from minio import Minio
+from minio.error import MinioException
+from urllib3.exceptions import HTTPError
 
 from tests.parts.missing import MissingPartError, missing
 
@@ -60,9 +60,16 @@ class MinioServer:
     """One server. Killing and starting it again keeps its address, credentials and data."""
 
     def __init__(
-        self, host: _Host | None, *, endpoint: str, access_key: str, secret_key: str, region: str = "us-east-1"
+        self,
+        host: _Host | None,
+        *,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        region: str = "us-east-1",
+        ca_file: Path | None = None,
     ) -> None:
-        self._host = host
+        self._host, self._ca_file = host, ca_file
         self.endpoint, self.region = endpoint, region
         self.access_key, self.secret_key = access_key, secret_key
         # With a key of its own the server can encrypt what it keeps (SSE-S3).
@@ -79,14 +86,15 @@ class MinioServer:
 
     def admin(self) -> Minio:
         """A client with every right, to look and meddle behind the back of what is tested."""
-        secure = self.endpoint.startswith("https:")
         return Minio(
             self.address,
             self.access_key,
             self.secret_key,
-            secure=secure,
+            secure=self.endpoint.startswith("https:"),
             region=self.region,
-            http_client=urllib3.PoolManager(cert_reqs="CERT_NONE", retries=False) if secure else None,
+            http_client=urllib3.PoolManager(
+                ca_certs=str(self._ca_file) if self._ca_file else None, retries=False, timeout=60
+            ),
         )
 
     def make_bucket(self) -> str:
@@ -135,18 +143,13 @@ class MinioServer:
         return self._host
 
     def _answers(self) -> bool:
-        if self.endpoint.startswith("https:"):
-            # The certificate is the test's business; here only whether the server is ready counts.
-            context = ssl._create_unverified_context()
-            connection: HTTPConnection = HTTPSConnection(self.address, timeout=2, context=context)
-        else:
-            connection = HTTPConnection(self.address, timeout=2)
-        with closing(connection):
-            try:
-                connection.request("GET", "/minio/health/ready")
-                return connection.getresponse().status == 200
-            except (OSError, HTTPException):
-                return False
+        # A signed request, not /minio/health/ready: that is well before the server knows its own credentials, and until
+        # then it asks clients to come back in 60 s.
+        try:
+            self.admin().list_buckets()
+        except (MinioException, HTTPError):
+            return False
+        return True
 
 
 class _Process:
@@ -223,7 +226,7 @@ def running(folder: Path, *, certificates: Path | None = None, killable: bool = 
 
     Args:
         folder: For data and log.
-        certificates: A folder with public.crt and private.key: the server then speaks TLS. Runs as a process.
+        certificates: A folder with public.crt (self-signed) and private.key: the server then speaks TLS, as a process.
         killable: Whether it must be one that the test may kill: then never the one that the environment names.
 
     Raises:
@@ -235,7 +238,7 @@ def running(folder: Path, *, certificates: Path | None = None, killable: bool = 
     image = None if certificates else _image()
     container = _Container(image) if image else None
     host: _Host = container or _Process(binary(), folder / "data", certificates)
-    server = _started(host, scheme="https" if certificates else "http")
+    server = _started(host, ca_file=certificates / "public.crt" if certificates else None)
     try:
         yield server
     finally:
@@ -337,13 +340,14 @@ def _listens(path: str) -> bool:
         return True
 
 
-def _started(host: _Host, *, scheme: str) -> MinioServer:
+def _started(host: _Host, *, ca_file: Path | None) -> MinioServer:
     for attempt in range(1, ATTEMPTS + 1):
         server = MinioServer(
             host,
-            endpoint=f"{scheme}://127.0.0.1:{_free_port()}",
+            endpoint=f"{'https' if ca_file else 'http'}://127.0.0.1:{_free_port()}",
             access_key=secrets.token_hex(8),
             secret_key=secrets.token_hex(20),
+            ca_file=ca_file,
         )
         try:
             server.start()
