@@ -3,6 +3,7 @@
 """A registry in this process, on a free port, spoken to over gRPC; and packages to publish into it."""
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,11 @@ import pytest
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.auth import PLATFORM, TENANT_BOUND
+from dragoman_common.channel import connect
+from dragoman_common.clock import SystemClock
 from dragoman_common.server import ServerSettings, Service
+from dragoman_common.service_keys import FixedToken
 from dragoman_common.testing import Running, TestKeys, running
 from dragoman_events.memory import MemoryEventLog
 from dragoman_models import evaluation, package
@@ -33,6 +38,8 @@ from tests.parts.minio import MinioServer, required
 
 LABELS = ("acq", "earn", "grain")
 TIMEOUT_S = 20
+# Operators with keys of their own.
+PEOPLE = ("operator.ada", "operator.bo", "operator.cy")
 
 
 def evaluation_json(
@@ -122,6 +129,16 @@ class Client:
         request = pb.GetAliasRequest(model=model, alias=alias, at_time=at_time)
         return (await self.stub.GetAlias(request, timeout=TIMEOUT_S)).event
 
+    async def say(self, version: int, kind: str, document: str | bytes, **more) -> pb.AddEvidenceResponse:
+        """Add evidence to r8."""
+        text = document if isinstance(document, str) else document.decode()
+        request = pb.AddEvidenceRequest(**({"model": "r8", "version": version, "kind": kind, "document": text} | more))
+        return await self.stub.AddEvidence(request, timeout=TIMEOUT_S)
+
+    async def evidence(self, version: int, **more) -> list[pb.Evidence]:
+        request = pb.ListEvidenceRequest(model="r8", version=version, **more)
+        return list((await self.stub.ListEvidence(request, timeout=TIMEOUT_S)).evidence)
+
     async def numbers(self, *, model: str = "r8") -> list[int]:
         try:
             reply = await self.stub.ListVersions(pb.ListVersionsRequest(model=model, page_size=1000), timeout=TIMEOUT_S)
@@ -151,13 +168,22 @@ class Registry:
         async with self.server.channel(identity, tenant=tenant) as channel:
             yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
 
+    @asynccontextmanager
+    async def job(self, job_id: str, tenant: str = "acme") -> AsyncIterator[Client]:
+        """A client with the token of a training job."""
+        token = self.server.keys.key("launcher").token(
+            audience="registry", clock=SystemClock(), tenant=tenant, identity="trainer", job_id=job_id
+        )
+        async with connect(self.server.target, audience="registry", tokens=FixedToken(token)) as channel:
+            yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
+
 
 @dataclass
 class Starter:
     """Starts registries that share a key."""
 
     key: SigningKey = field(default_factory=SigningKey.generate)
-    keys: TestKeys = field(default_factory=TestKeys)
+    keys: TestKeys = field(default_factory=lambda: TestKeys((*PLATFORM, *TENANT_BOUND, *PEOPLE)))
 
     @asynccontextmanager
     async def __call__(self, store: ObjectStore | None = None, **changes) -> AsyncIterator[Registry]:
@@ -211,6 +237,33 @@ class Make:
     upload: Callable[..., list[pb.PublishVersionRequest]] = staticmethod(upload)
     digests: Callable[..., list[signed_pb2.FileDigest]] = staticmethod(digests)
     labels = LABELS
+
+    @staticmethod
+    def document(kind: str, **changes) -> str:
+        """Evidence of a kind as it should be, with changes."""
+        content = {
+            "robustness": {
+                "suites": [
+                    {
+                        "name": "typos",
+                        "digest": "a" * 64,
+                        "num_rows": 1000,
+                        "num_correct": 900,
+                        "num_correct_clean": 970,
+                    }
+                ]
+            },
+            "measurement": {
+                "hardware": "2 cores",
+                "rows_per_call": 1,
+                "num_calls": 1000,
+                "p50_us": 900,
+                "p99_us": 4000,
+            },
+            "approval": {"alias": "", "comment": "read the report"},
+            "rollout-verdict": {"alias": "prod", "sequence": 1, "verdict": "promote", "summary": "no worse"},
+        }[kind]
+        return json.dumps({"format": f"dragoman.{kind}/1", **content, **changes})
 
     def good(self, seed: int = 0, *, num_wrong: int = 10, num_rows: int = 400) -> dict[str, bytes]:
         """A package that passes the gate; each seed gives other content."""

@@ -21,6 +21,7 @@ from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.event_log import EventLogNews, NoNews
+from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.folder import FolderStore
 from dragoman_registry.policy import POLICY
 from dragoman_registry.ports import ObjectStore
@@ -110,6 +111,7 @@ def assemble(
             store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock, policy=policy
         ),
         downloads=Downloads(store),
+        evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
         watch=watch,
     )
     return servicer, catalog

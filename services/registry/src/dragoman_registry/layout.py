@@ -7,6 +7,7 @@ tenants/<t>/models/<m>/intents/<publish id>        a publish that was begun
 tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content means to take; .2 ... when lost
 tenants/<t>/models/<m>/versions/<n>                the signed version: the commit
 tenants/<t>/models/<m>/aliases/<a>/<sequence>      one signed event
+tenants/<t>/models/<m>/evidence/<n>/<digest>       one signed document about the version
 """
 
 TENANTS = "tenants"
@@ -48,3 +49,11 @@ def alias(tenant: str, model: str, name: str) -> str:
 
 def alias_event(tenant: str, model: str, name: str, sequence: int) -> str:
     return f"{alias(tenant, model, name)}/{sequence}"
+
+
+def evidence(tenant: str, model: str, number: int) -> str:
+    return f"{models(tenant)}/{model}/evidence/{number}"
+
+
+def evidence_record(tenant: str, model: str, number: int, digest: str) -> str:
+    return f"{evidence(tenant, model, number)}/{digest}"

@@ -14,10 +14,13 @@ _READS = (
     "GetAlias",
     "ListAliasEvents",
     "WatchAliases",
+    "ListEvidence",
 )
 
 POLICY: PolicyTable = {
     f"{_SERVICE}/PublishVersion": frozenset({"trainer", "operator"}),
     f"{_SERVICE}/SetAlias": frozenset({"operator"}),
+    # Which kinds, and of which versions, is evidence.check_role's.
+    f"{_SERVICE}/AddEvidence": frozenset({"trainer", "operator", "monitor"}),
     **{f"{_SERVICE}/{name}": _READERS for name in _READS},
 }

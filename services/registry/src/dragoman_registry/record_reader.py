@@ -13,6 +13,7 @@ from collections import OrderedDict
 
 from dragoman_common.errors import DataLossError
 from dragoman_models.evaluation import DatasetEvaluation, parse_evaluation
+from dragoman_models.evidence import EvidenceRecord, verify_evidence
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.package import EVALUATION_FILE
 from dragoman_models.record import VersionManifest
@@ -20,6 +21,7 @@ from dragoman_models.verify import VerifyingKeys
 from dragoman_models.verify_files import verify_chunks
 from dragoman_registry import layout
 from dragoman_registry.alias import StoredEvent, extend_chain
+from dragoman_registry.evidence import EvidenceNotFoundError, StoredEvidence
 from dragoman_registry.model_version import (
     ModelVersionNotFoundError,
     StoredVersion,
@@ -38,6 +40,7 @@ class RecordReader:
         self._store = store
         self._keys = keys
         self._verified: OrderedDict[tuple[str, bytes], StoredVersion] = OrderedDict()
+        self._evidence: OrderedDict[tuple[str, bytes], EvidenceRecord] = OrderedDict()
         self._chains: OrderedDict[str, tuple[list[bytes], list[StoredEvent]]] = OrderedDict()
 
     async def version(self, tenant: str, model: str, number: int) -> StoredVersion:
@@ -81,6 +84,42 @@ class RecordReader:
         if len(self._chains) > MAX_REMEMBERED:
             self._chains.popitem(last=False)
         return chain
+
+    async def evidence(self, manifest: VersionManifest) -> list[StoredEvidence]:
+        """Return what was added to a version, oldest first.
+
+        Raises:
+            DataLossError: one of them does not verify, or speaks of other content than the version's.
+        """
+        tenant, model, number = manifest.tenant, manifest.model, manifest.number
+        names = await self._store.names_below(layout.evidence(tenant, model, number))
+        found = [await self.one_evidence(manifest, name) for name in names]
+        return sorted(found, key=lambda item: (item.record.add_time, item.digest))
+
+    async def one_evidence(self, manifest: VersionManifest, digest: str) -> StoredEvidence:
+        """Return the evidence of that digest.
+
+        Raises:
+            EvidenceNotFoundError: there is none.
+            DataLossError: it does not verify, or speaks of other content than the version's.
+        """
+        tenant, model, number = manifest.tenant, manifest.model, manifest.number
+        key = layout.evidence_record(tenant, model, number, digest)
+        try:
+            data = await self._store.read(key)
+        except ObjectNotFoundError:
+            raise EvidenceNotFoundError(f"version {number} of model {model} has no evidence {digest}") from None
+        seen = (key, hashlib.sha256(data).digest())
+        if seen not in self._evidence:
+            self._evidence[seen] = await asyncio.to_thread(
+                verify_evidence, data, self._keys, tenant=tenant, model=model, version=number, digest=digest
+            )
+            if len(self._evidence) > MAX_REMEMBERED:
+                self._evidence.popitem(last=False)
+        record = self._evidence[seen]
+        if record.root_sha256 != manifest.root_sha256:
+            raise DataLossError(f"{tenant}/{model}/evidence/{number}/{digest}: speaks of other content")
+        return StoredEvidence(record=record, digest=digest, envelope=data)
 
     async def file(self, manifest: VersionManifest, file: FileDigest) -> bytes:
         """Return a small file of a version, checked against its manifest.

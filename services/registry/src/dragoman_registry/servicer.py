@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.duration_pb2 import Duration
 
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import PLATFORM, Caller, current_caller
 from dragoman_common.errors import (
     DataLossError,
@@ -28,9 +27,12 @@ from dragoman_common.errors import (
     UnavailableError,
 )
 from dragoman_registry import convert
+from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_time, check_move
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
+from dragoman_registry.evidence_book import EvidenceBook
+from dragoman_registry.evidence_servicer import EvidenceServicer
 from dragoman_registry.model_version import PublishRequest, StoredVersion, check_request
 from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
@@ -54,7 +56,7 @@ DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
 
-class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
+class RegistryServicer(EvidenceServicer):
     """Answers the registry's RPCs."""
 
     def __init__(
@@ -65,6 +67,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         publisher: Publisher,
         promotion: Promotion,
         downloads: Downloads,
+        evidence: EvidenceBook,
         watch: AliasWatch,
     ) -> None:
         """Wire the parts."""
@@ -73,6 +76,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         self._publisher = publisher
         self._promotion = promotion
         self._downloads = downloads
+        self._evidence = evidence
         self._watch = watch
         self._num_uploads = 0
 
@@ -86,7 +90,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             raise
 
     async def _publish(self, requests: AsyncIterator[pb.PublishVersionRequest]) -> pb.PublishVersionResponse:
-        caller, tenant = _caller()
+        caller, tenant = caller_and_tenant()
         first = await anext(requests, None)
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidArgumentError("the first message of an upload must be its header")
@@ -105,7 +109,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         return pb.PublishVersionResponse(version=convert.version_to_pb(version), created=is_new)
 
     async def GetVersion(self, request: pb.GetVersionRequest, _context: Context) -> pb.GetVersionResponse:  # noqa: N802
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         check_name(request.model, field="model")
         selector = request.WhichOneof("selector")
         if selector is None:
@@ -124,7 +128,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         return pb.GetVersionResponse(version=convert.version_to_pb(version))
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _context: Context) -> pb.ListVersionsResponse:  # noqa: N802
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         check_name(request.model, field="model")
         size = page_size(request.page_size)
         before = number_after(request.page_token)
@@ -137,7 +141,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
         return pb.ListVersionsResponse(versions=page, next_page_token=str(page[-1].number) if has_more else "")
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: Context) -> pb.ListModelsResponse:  # noqa: N802
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         size = page_size(request.page_size)
         if request.page_token:
             check_name(request.page_token, field="page_token")
@@ -148,14 +152,14 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def DownloadFile(  # noqa: N802 - the name of the RPC
         self, request: pb.DownloadFileRequest, _context: Context
     ) -> AsyncIterator[pb.DownloadFileResponse]:
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         check_name(request.model, field="model")
         version = await self._version(tenant, request.model, request.number)
         async for data in self._downloads.stream(version.manifest, request.path, offset_bytes=request.offset_bytes):
             yield pb.DownloadFileResponse(data=data)
 
     async def SetAlias(self, request: pb.SetAliasRequest, _context: Context) -> pb.SetAliasResponse:  # noqa: N802
-        caller, tenant = _caller()
+        caller, tenant = caller_and_tenant()
         move = Move(
             tenant=tenant,
             model=request.model,
@@ -164,13 +168,13 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
             reason=request.reason,
             expected_sequence=request.expected_sequence if request.HasField("expected_sequence") else None,
             request_id=request.request_id or secrets.token_hex(16),
-            moved_by=_who(caller),
+            moved_by=who(caller),
         )
         event = await self._promotion.move(check_move(move))
         return pb.SetAliasResponse(event=convert.event_to_pb(event))
 
     async def GetAlias(self, request: pb.GetAliasRequest, _context: Context) -> pb.GetAliasResponse:  # noqa: N802
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         time = convert.time_from_pb(request.at_time, field="at_time") if request.HasField("at_time") else None
         chain = await self._chain(tenant, request.model, request.alias)
         event = at_time(chain, time, what=f"{request.model}@{request.alias}")
@@ -179,7 +183,7 @@ class RegistryServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def ListAliasEvents(  # noqa: N802 - the name of the RPC
         self, request: pb.ListAliasEventsRequest, _context: Context
     ) -> pb.ListAliasEventsResponse:
-        _, tenant = _caller()
+        _, tenant = caller_and_tenant()
         size = page_size(request.page_size)
         after = number_after(request.page_token) or 0
         chain = await self._chain(tenant, request.model, request.alias)
@@ -235,19 +239,6 @@ async def scan_forever(catalog: Catalog, period_s: float) -> None:
             logger.warning("scan: the store does not answer; the lists stay as they are", exc_info=True)
 
 
-def _caller() -> tuple[Caller, str]:
-    caller = current_caller()
-    if not caller.tenant:
-        raise PermissionDeniedError("the call names no tenant: a platform service must say for whom it calls")
-    return caller, check_name(caller.tenant, field="tenant")
-
-
-def _who(caller: Caller) -> str:
-    """Return identity and subject for the record; the subject is the caller's own text, so only its printable part."""
-    subject = "".join(character for character in caller.subject if character.isprintable())[:256]
-    return f"{caller.identity}:{subject}"
-
-
 def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> PublishRequest:
     lineage = convert.lineage_from_pb(header.lineage)
     if caller.job_id:
@@ -261,7 +252,7 @@ def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> P
         number=header.number,
         files=convert.files_from_pb(header.files),
         lineage=lineage,
-        publisher=_who(caller),
+        publisher=who(caller),
     )
 
 
