@@ -38,6 +38,22 @@ def flip(data: bytes, position: int) -> bytes:
     return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
+async def test_nothing_is_read_from_the_store_without_a_bound(registry, served, make, monkeypatch):
+    read, lengths = registry.store.read, []
+
+    async def noted(key, *, offset=0, length=None):
+        lengths.append((key, length))
+        return await read(key, offset=offset, length=length)
+
+    monkeypatch.setattr(registry.store, "read", noted)
+    await served.publish(make.good(5), publish_id="p5")
+    await served.move(3)
+    await served.alias()
+    await served.download(3, "model.json")
+    assert {key.split("/")[4] for key, _ in lengths if "/models/" in key} >= {"versions", "aliases", "by-digest"}
+    assert [key for key, length in lengths if length is None] == []
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9])
 async def test_a_flipped_bit_in_a_version_record_is_data_loss(registry, served, refused, share):
     data = registry.store.objects[VERSION]

@@ -45,6 +45,10 @@ def check_key(key: str) -> list[str]:
     return segments
 
 
+MAX_OBJECT_BYTES = 16 << 20
+"""Read at most so much of an object whose size is not known: what a writer to the store left there may have any size."""
+
+
 class ObjectStore(Protocol):
     """Objects under keys of plain segments joined by '/'. What is kept survives a crash of process and machine.
 

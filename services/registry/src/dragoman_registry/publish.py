@@ -34,7 +34,14 @@ from dragoman_registry.model_version import (
     sign_version,
     version_object,
 )
-from dragoman_registry.ports import BlobMismatchError, ModelNews, ObjectExistsError, ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import (
+    MAX_OBJECT_BYTES,
+    BlobMismatchError,
+    ModelNews,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectStore,
+)
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
 from dragoman_registry.upload import Chunk, Upload
@@ -112,7 +119,9 @@ class Publisher:
         try:
             await create_settled(self._store, key, canonical_json(content))
         except ObjectExistsError:
-            earlier = parse_object(await self._store.read(key), what=key, max_bytes=1 << 20)
+            earlier = parse_object(
+                await self._store.read(key, length=MAX_OBJECT_BYTES), what=key, max_bytes=MAX_OBJECT_BYTES - 1
+            )
             if earlier.get("root_sha256") != request.root_sha256:
                 raise InvalidArgumentError(f"publish_id {request.publish_id} was used for other content") from None
 
@@ -168,14 +177,14 @@ class Publisher:
     async def _claimed_number(self, request: PublishRequest, attempt: int) -> int:
         key = layout.claim(request.tenant, request.model, request.root_sha256, attempt)
         try:
-            return _claim_number(await self._store.read(key), key)
+            return _claim_number(await self._store.read(key, length=_MAX_CLAIM_BYTES + 1), key)
         except ObjectNotFoundError:
             number = request.number or await self._next_number(request)
         content = {"format": CLAIM_FORMAT, "number": number, "nonce": secrets.token_hex(16)}
         try:
             await create_settled(self._store, key, canonical_json(content))
         except ObjectExistsError:
-            return _claim_number(await self._store.read(key), key)
+            return _claim_number(await self._store.read(key, length=_MAX_CLAIM_BYTES + 1), key)
         return number
 
     async def _next_number(self, request: PublishRequest) -> int:

@@ -8,6 +8,8 @@ This holds for stores that answer twice, too: a client library that retries on i
 from dragoman_common.errors import UnavailableError
 from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError, ObjectStore
 
+_PROBE_BYTES = 64
+
 
 async def create_settled(store: ObjectStore, key: str, data: bytes) -> None:
     """Create an object, and know for certain whether it is ours.
@@ -25,7 +27,7 @@ async def create_settled(store: ObjectStore, key: str, data: bytes) -> None:
         await store.create(key, data)
     except (ObjectExistsError, UnavailableError) as error:
         try:
-            found = await store.read(key)
+            found = await store.read(key, length=len(data) + 1)
         except ObjectNotFoundError:
             raise error from None
         if found != data:
@@ -42,10 +44,10 @@ async def probe(store: ObjectStore, key: str) -> None:
     try:
         await store.create(key, first)
     except ObjectExistsError:
-        first = await store.read(key)
+        first = await store.read(key, length=_PROBE_BYTES)
     try:
         await store.create(key, second)
     except ObjectExistsError:
-        if await store.read(key) == first:
+        if await store.read(key, length=_PROBE_BYTES) == first:
             return
     raise UnavailableError("the store does not honour create-if-absent: versions and aliases would not be safe in it")
