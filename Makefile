@@ -61,7 +61,8 @@ down: setup ## stop what `make up` left running
 	DRAGOMAN_HOME=build/demo/home $(BIN)/dragoman down
 
 bench: setup ## measure, beside peers, within one run (see bench/README.md)
-	for script in bench/*/run.py; do $(BIN)/python $$script || exit 1; done
+	for name in tokenizer events worker; do $(BIN)/python bench/$$name/run.py || exit 1; done
+	$(BIN)/python bench/worker/kills.py --model rnn
 
 clean: ## remove what was built, and the environment
 	rm -rf build dist .venv protos/gen
