@@ -5,13 +5,15 @@
     bytes -> authenticate, policy -> deadline -> parse -> handler -> DragomanError to status, or reply
 
 Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. Requests
-are parsed here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault.
+are parsed here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault. Anonymous calls, health's,
+have bounds of their own (anonymous.py).
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,7 +22,8 @@ from opentelemetry import context as trace_context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from dragoman_common import deadline, telemetry
-from dragoman_common.auth import Authenticator, Caller, PolicyTable, authorise, set_current_caller
+from dragoman_common.anonymous import AnonymousCalls
+from dragoman_common.auth import ANYONE, Authenticator, Caller, PolicyTable, authorise, set_current_caller
 from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, UnavailableError
 from dragoman_common.status import code_of, status_details
 
@@ -47,6 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         policy: full method name -> identities that may call it.
         default_deadline_s: for calls with one reply that bring no deadline.
         max_deadline_s: the longest that any call lives, streams included.
+        anonymous: bounds the calls of methods that are open to anyone.
         draining: once set, methods named Watch... end with UNAVAILABLE, so that their followers go elsewhere.
     """
 
@@ -57,12 +61,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         policy: PolicyTable,
         default_deadline_s: float,
         max_deadline_s: float,
+        anonymous: AnonymousCalls,
         draining: asyncio.Event,
     ) -> None:
         self._authenticator = authenticator
         self._policy = policy
         self._default_deadline_s = default_deadline_s
         self._max_deadline_s = max_deadline_s
+        self._anonymous = anonymous
         self._draining = draining
 
     async def intercept_service(
@@ -82,21 +88,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._wrapped(handler, method, caller, telemetry.context_from(metadata))
 
     def _wrapped(self, handler: Handler, method: str, caller: Caller, parent: trace_context.Context) -> Handler:
-        is_watch = method.rpartition("/")[2].startswith("Watch")
+        is_watch = _is_watch(method)
+        # grpcio would wait for the one request before the handler runs, with no bound on the time.
+        is_read_here = self._policy[method] == ANYONE and not handler.request_streaming
 
-        def arguments(raw: Any) -> Any:
+        async def arguments(raw: Any) -> Any:
             parse = handler.request_deserializer
-            return _each(raw, parse) if handler.request_streaming else _parsed(raw, parse)
+            if handler.request_streaming:
+                return _each(raw, parse)
+            return _parsed(await _only(raw) if is_read_here else raw, parse)
 
         async def one(raw: Any, context: Context) -> Any:
             behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            return await self._run(lambda: behaviour(arguments(raw), context), method, caller, parent, context)
+
+            async def answer() -> Any:
+                return await behaviour(await arguments(raw), context)
+
+            return await self._run(answer, method, caller, parent, context)
 
         async def many(raw: Any, context: Context) -> None:
             behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
             async def send() -> None:
-                replies = behaviour(arguments(raw), context)
+                replies = behaviour(await arguments(raw), context)
                 if not hasattr(replies, "__aiter__"):
                     # grpcio's own servicers (health Watch) write to the context instead of yielding.
                     await _until(self._draining, replies) if is_watch else await replies
@@ -113,7 +127,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
+        }[handler.request_streaming or is_read_here, handler.response_streaming]
         behaviour = many if handler.response_streaming else one
         wrapped: Handler = make(behaviour, request_deserializer=None, response_serializer=handler.response_serializer)
         return wrapped
@@ -133,10 +147,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         given_s = context.time_remaining()
         fallback_s = self._max_deadline_s if is_stream else self._default_deadline_s
         timeout_s = min(fallback_s if given_s is None else given_s, self._max_deadline_s)
+        admission: AbstractContextManager[None] = nullcontext()
+        if self._policy[method] == ANYONE:
+            is_watch = _is_watch(method)
+            timeout_s = min(timeout_s, self._anonymous.max_life_s(is_watch=is_watch))
+            admission = self._anonymous.admitted(is_watch=is_watch)
         code = "OK"
         with _tracer.start_as_current_span(method, context=parent, kind=SpanKind.SERVER) as span:
             try:
-                with deadline.within(timeout_s):
+                with admission, deadline.within(timeout_s):
                     async with asyncio.timeout(timeout_s) as timer:
                         return await work()
             except (Exception, asyncio.CancelledError) as error:
@@ -164,6 +183,17 @@ def _refusal(error: DragomanError) -> Handler:
         await context.abort(code_of(error), error.message, status_details(error))
 
     return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _is_watch(method: str) -> bool:
+    return method.rpartition("/")[2].startswith("Watch")
+
+
+async def _only(raw: AsyncIterator[bytes]) -> bytes:
+    """The one request of a call that is read as a stream."""
+    async for item in raw:
+        return item
+    raise InvalidArgumentError("the call ended before its request; send one message")
 
 
 def _parsed(raw: bytes, parse: Callable[[bytes], Any] | None) -> Any:

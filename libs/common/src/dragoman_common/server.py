@@ -19,6 +19,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from dragoman_common.anonymous import AnonymousCalls
 from dragoman_common.atomic import write_atomic
 from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
 from dragoman_common.calls import CallInterceptor
@@ -56,6 +57,11 @@ class ServerSettings:
     """Largest message, both ways; a larger one is RESOURCE_EXHAUSTED."""
     max_concurrent_rpcs: int = 2_000
     """Calls at once; one more is RESOURCE_EXHAUSTED."""
+    max_anonymous_watches: int = 64
+    """Health watches at once, which anyone may open, at most a quarter of max_concurrent_rpcs; and as many other calls of
+    health. One more is RESOURCE_EXHAUSTED."""
+    max_anonymous_watch_ms: int = 60_000
+    """The longest life of such a watch: its follower begins again."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     otlp_endpoint: str | None = None
@@ -100,6 +106,7 @@ class Server:
                     policy=rows,
                     default_deadline_s=settings.default_deadline_ms / 1e3,
                     max_deadline_s=settings.max_deadline_ms / 1e3,
+                    anonymous=_anonymous_calls(settings),
                     draining=self._draining,
                 )
             ],
@@ -212,6 +219,14 @@ async def _first_end(waiting: asyncio.Task[Any], tasks: Sequence[asyncio.Task[No
         for task in done - {waiting}:
             running.discard(task)
             task.result()
+
+
+def _anonymous_calls(settings: ServerSettings) -> AnonymousCalls:
+    """Both kinds together take at most half of the calls, so that the other half is for those who may call."""
+    return AnonymousCalls(
+        max_calls=max(1, min(settings.max_anonymous_watches, settings.max_concurrent_rpcs // 4)),
+        max_watch_life_s=settings.max_anonymous_watch_ms / 1e3,
+    )
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
