@@ -28,7 +28,7 @@ def is_alive(pid):
 async def until_gone(pid):
     """The server's socket closes just before the kernel signals its children."""
     async with asyncio.timeout(10):
-        while is_alive(pid):
+        while is_alive(pid):  # noqa: ASYNC110 - the kernel tells nobody but its parent
             await asyncio.sleep(0.01)
 
 

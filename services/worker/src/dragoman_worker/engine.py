@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One loaded version: its queue, its model process, and what happens when that process dies.
+"""One loaded version: its queue, and what becomes of its calls when its model process answers, fails, hangs or dies.
 
-Owns admission, dispatch, the supervision of the process and its restarts. Not what is loaded (loader.py) and not which
-versions exist (placement.py). Everything runs on one event loop; nothing here blocks it.
+Owns admission and dispatch. Not the start and restart of the process (supervisor.py), not what is loaded (loader.py)
+and not which versions exist (placement.py). Everything runs on one event loop; nothing here blocks it.
 
     score -> admit -> batcher -> at most two batches in the process (one runs, one is at hand) -> answers, row by row
 
@@ -19,26 +19,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from dragoman_common.errors import (
-    DataLossError,
-    DeadlineExceededError,
-    DragomanError,
-    OverloadedError,
-    UnavailableError,
-)
+from dragoman_common.errors import DeadlineExceededError, DragomanError, OverloadedError, UnavailableError
 from dragoman_worker.admission import Admission, AdmissionLimits
-from dragoman_worker.backoff import Backoff
 from dragoman_worker.batcher import Batcher, BatchLimits
+from dragoman_worker.engine_counters import EngineCounters
 from dragoman_worker.ports import ModelFailedError, ModelFiles, ModelLauncher, ModelRunner, RunnerEndedError
 from dragoman_worker.request import Batch, Row, ScoreRequest, Scores, TokenIds
+from dragoman_worker.supervisor import Supervisor
 from dragoman_worker.suspects import Suspects
 
 logger = logging.getLogger(__name__)
 
 MAX_BATCHES_IN_PROCESS = 2
-MAX_FAILED_STARTS = 3
-"""After so many failed starts in a row new calls are refused, so that gateways go elsewhere."""
 RATE_SMOOTHING = 0.1
 
 
@@ -57,31 +51,6 @@ class EngineLimits:
     admission: AdmissionLimits
     max_batch_ms: float
     max_restart_delay_ms: float
-
-
-@dataclass(kw_only=True, slots=True)
-class EngineCounters:
-    """What an engine has done since it was made.
-
-    Attributes:
-        num_batches: Sent to the process.
-        num_rows: In those batches.
-        num_tokens: In those rows, without padding.
-        num_padded_tokens: What they came to with padding.
-        num_refused: Calls refused because the queue was full.
-        num_expired: Calls dropped before they began, for lack of time.
-        num_process_ends: Times that the process died or was ended as hung.
-        num_quarantined: Inputs.
-    """
-
-    num_batches: int = 0
-    num_rows: int = 0
-    num_tokens: int = 0
-    num_padded_tokens: int = 0
-    num_refused: int = 0
-    num_expired: int = 0
-    num_process_ends: int = 0
-    num_quarantined: int = 0
 
 
 class Engine:
@@ -105,16 +74,20 @@ class Engine:
             limits: See EngineLimits.
             on_change: Called when the process has started, and when failure changes.
         """
-        self._on_change = on_change
         self._name = name
-        self._launcher = launcher
-        self._files = files
         self._limits = limits
         self._batcher = Batcher(limits.batch)
         self._admission = Admission(limits.admission)
         self._suspects = Suspects()
-        self._backoff = Backoff(first_s=0.1, max_s=limits.max_restart_delay_ms / 1000)
-        self._runner: ModelRunner | None = None
+        self._supervisor = Supervisor(
+            name,
+            launcher=launcher,
+            files=files,
+            max_restart_delay_ms=limits.max_restart_delay_ms,
+            on_end=self._process_ended,
+            on_start=self._pump,
+            on_change=on_change,
+        )
         self._in_process: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -124,13 +97,18 @@ class Engine:
         self._num_calls = 0
         self._no_calls = asyncio.Event()
         self._no_calls.set()
-        self._failure: DragomanError | None = None
-        self._num_failed_starts = 0
         self._tokens_per_s = 0.0
-        self._supervisor: asyncio.Task[None] | None = None
         self.counters = EngineCounters()
-        self.num_labels = 0
-        self.num_starts = 0
+
+    @property
+    def num_labels(self) -> int:
+        """C, the width of the score rows; 0 before start."""
+        return self._supervisor.num_labels
+
+    @property
+    def num_starts(self) -> int:
+        """How often the process has been started, in vain or not."""
+        return self._supervisor.num_starts
 
     @property
     def num_waiting(self) -> int:
@@ -150,7 +128,7 @@ class Engine:
     @property
     def failure(self) -> DragomanError | None:
         """Why the process does not come up again; None while it runs, or restarts for the first few times."""
-        return self._failure
+        return self._supervisor.failure
 
     async def start(self) -> None:
         """Load and warm up for the first time; no call is possible before.
@@ -161,8 +139,7 @@ class Engine:
             ModelFailedError: loading raised something else; the process's log has it.
             RunnerEndedError: its process ended while it loaded.
         """
-        runner = await self._launch()
-        self._supervisor = asyncio.create_task(self._supervise(runner), name=f"supervise {self._name}")
+        await self._supervisor.start()
 
     async def score(self, tenant: str, rows: Sequence[TokenIds], deadline_s: float) -> Scores:
         """Return scores_NC for N rows of token ids.
@@ -182,8 +159,8 @@ class Engine:
         """
         if self._is_draining:
             raise UnavailableError("this worker is giving the model version up; ask another worker, or the alias again")
-        if self._failure is not None:
-            raise UnavailableError(f"the model's process does not start: {self._failure.message}")
+        if self.failure is not None:
+            raise UnavailableError(f"the model's process does not start: {self.failure.message}")
         self._suspects.check(rows)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Scores] = loop.create_future()
@@ -220,20 +197,13 @@ class Engine:
     async def close(self) -> None:
         """End the process. Calls that are still there fail with UnavailableError."""
         self._is_draining = True
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            with suppress(asyncio.CancelledError):
-                await supervisor
-        runner, self._runner = self._runner, None
+        await self._supervisor.close()
         for request in {row.request for row in self._batcher.waiting()}:
             request.fail(UnavailableError("the worker is stopping; send the call again"))
         for batch in self._in_process:
             self._fail_all(batch, UnavailableError("the worker is stopping; send the call again"))
         self._in_process.clear()
         self._arm_timers()
-        if runner is not None:
-            await runner.close()
 
     def _must_run_alone(self, row: Row) -> bool:
         return row.is_alone or self._suspects.is_suspect(row.ids)
@@ -249,7 +219,7 @@ class Engine:
     def _pump(self) -> None:
         self._is_pump_scheduled = False
         now_s = asyncio.get_running_loop().time()
-        while self._runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
+        while (runner := self._supervisor.runner) is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
             batch, expired = self._batcher.next_batch(now_s, is_idle=not self._in_process)
             self.counters.num_expired += len(expired)
             for request in expired:
@@ -258,9 +228,9 @@ class Engine:
                 break
             self._in_process.append(batch)
             self._count(batch)
-            task = asyncio.create_task(self._run(batch, self._runner))
+            task = asyncio.create_task(self._run(batch, runner))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._ran, batch))
         self._arm_timers()
 
     def _count(self, batch: Batch) -> None:
@@ -275,16 +245,18 @@ class Engine:
             self._timer.cancel()
             self._timer = None
         due_s = self._batcher.next_due_s()
-        if due_s is not None and self._runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS:
+        is_open = self._supervisor.runner is not None and len(self._in_process) < MAX_BATCHES_IN_PROCESS
+        if due_s is not None and is_open:
             self._timer = loop.call_at(due_s, self._pump)
         if self._watchdog is None and self._in_process:
             self._watchdog = loop.call_later(self._limits.max_batch_ms / 1000, self._hung, self._in_process[0])
 
     def _hung(self, batch: Batch) -> None:
         self._watchdog = None
-        if self._runner is not None and self._in_process and self._in_process[0] is batch:
+        runner = self._supervisor.runner
+        if runner is not None and self._in_process and self._in_process[0] is batch:
             logger.error("model process hangs, ending it", extra={"version": self._name})
-            task = asyncio.create_task(self._runner.close("hung"))
+            task = asyncio.create_task(runner.close("hung"))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -296,18 +268,27 @@ class Engine:
         try:
             scores_BC = await runner.score(rows)
         except RunnerEndedError as ended:
-            self._crashed(runner, ended)
+            self._supervisor.ended(runner, ended)
         except (DragomanError, ModelFailedError) as error:
             self._left_process(batch)
             self._batch_failed(batch, error)
         else:
             self._left_process(batch)
-            self._backoff.reset()
+            self._supervisor.worked()
             self._measure(sum(ids.size for ids in rows), asyncio.get_running_loop().time() - started_s)
             self._suspects.clear(rows)
             for row, scores_C in zip(batch.rows, scores_BC, strict=True):
                 row.request.answer_row(row.index, scores_C)
         self._pump()
+
+    def _ran(self, batch: Batch, task: asyncio.Task[None]) -> None:
+        """A defect here must not keep the batch's place, and its callers, for ever."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("batch failed by a defect", extra={"version": self._name}, exc_info=error)
+            self._left_process(batch)
+            self._fail_all(batch, ModelFailedError("the batch failed by a defect of the worker; its log has it"))
+            self._pump()
 
     def _left_process(self, batch: Batch) -> None:
         with suppress(ValueError):
@@ -331,16 +312,12 @@ class Engine:
             row.request.fail(error)
             self._batcher.cancel(row.request)
 
-    def _crashed(self, runner: ModelRunner, ended: RunnerEndedError) -> None:
-        """Settle what was in the process; every task of a dead runner gets here, the first one does the work."""
-        if runner is not self._runner:
-            return
-        self._runner = None
+    def _process_ended(self, ended: RunnerEndedError) -> None:
+        """Settle what was in the process."""
         batches = list(self._in_process)
         for batch in batches:
             self._left_process(batch)
         self.counters.num_process_ends += 1
-        logger.error("model process ended", extra={"version": self._name, "reason": ended.reason})
         begun, waiting = batches[: ended.num_begun], [row for batch in batches[ended.num_begun :] for row in batch.rows]
         for batch in begun:
             quarantined = self._suspects.blame((row.ids for row in batch.rows), is_own_doing=ended.is_own_doing)
@@ -355,39 +332,6 @@ class Engine:
         for row in waiting:
             row.is_alone = self._must_run_alone(row)
         self._batcher.restore(waiting)
-
-    async def _supervise(self, runner: ModelRunner) -> None:
-        while True:
-            self._crashed(runner, await runner.wait_ended())
-            runner = await self._relaunch()
-            self._pump()
-
-    async def _relaunch(self) -> ModelRunner:
-        while True:
-            await asyncio.sleep(self._backoff.next_s())
-            try:
-                runner = await self._launch()
-            except (DragomanError, ModelFailedError, RunnerEndedError) as error:
-                if not isinstance(error, RunnerEndedError) or error.is_own_doing:
-                    # One that somebody kills while it loads says nothing about the next.
-                    self._num_failed_starts += 1
-                logger.error("model process did not start", extra={"version": self._name, "error": str(error)})  # noqa: TRY400 - expected, the text says all
-                if isinstance(error, DataLossError) or self._num_failed_starts >= MAX_FAILED_STARTS:
-                    self._failure = error if isinstance(error, DragomanError) else UnavailableError(str(error))
-                    self._on_change()
-            else:
-                return runner
-
-    async def _launch(self) -> ModelRunner:
-        files = await self._files()
-        self.num_starts += 1
-        runner = await self._launcher.launch(files)
-        self._runner = runner
-        self.num_labels = runner.num_labels
-        self._failure = None
-        self._num_failed_starts = 0
-        self._on_change()
-        return runner
 
     def _measure(self, num_tokens: int, seconds: float) -> None:
         rate = num_tokens / max(seconds, 1e-6)

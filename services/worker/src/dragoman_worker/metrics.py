@@ -11,7 +11,8 @@ from dataclasses import fields
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from dragoman_common import telemetry
-from dragoman_worker.engine import Engine, EngineCounters
+from dragoman_worker.engine import Engine
+from dragoman_worker.engine_counters import EngineCounters
 from dragoman_worker.held_version import HeldVersion, State
 from dragoman_worker.placement import Placement
 
