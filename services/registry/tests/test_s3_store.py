@@ -248,4 +248,4 @@ async def test_a_large_blob_takes_no_more_memory_than_its_parts(store, minio, bu
 
     await store.put_blob(BLOB, pieces(), size_bytes=num_mib * MIB, sha256=digest.hexdigest())
     assert minio.admin().stat_object(bucket, BLOB).size == num_mib * MIB
-    assert highest_mib - before_mib < 8 * PART_BYTES / MIB
+    assert highest_mib - before_mib < 60

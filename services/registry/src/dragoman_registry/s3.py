@@ -6,24 +6,27 @@
     blob   --> part, part, ... each hashed and sent -> size and digest right -> complete
                                                     -> wrong, broken, cancelled -> abandon
 
-Under a blob's key nothing is to be seen before complete, and complete is sent only for the right content. While one
-part travels the next one fills: an upload holds at most two parts, whatever its size.
+Under a blob's key nothing is to be seen before complete, and complete is sent only for the right content. While two
+parts travel the next one fills: an upload holds at most three parts, whatever its size.
 """
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from minio.datatypes import Part
 
-from dragoman_common.errors import DragomanError, UnavailableError
+from dragoman_common.errors import UnavailableError
 from dragoman_registry.ports import BlobMismatchError, check_key, is_segment
 from dragoman_registry.s3_client import S3Client, StoreConflictError
 from dragoman_registry.s3_settings import Bucket, S3Settings
 
-PART_BYTES = 8 << 20
+# The smallest that S3 takes; larger ones only cost memory.
+PART_BYTES = 5 << 20
 MAX_PARTS = 10_000
+MAX_TRAVELLING = 2
 CREATE_ATTEMPTS = 5
 CONFLICT_WAIT_S = 0.05
 
@@ -57,23 +60,25 @@ class S3Store:
 
     async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:
         check_key(key)
-        part_bytes = max(PART_BYTES, -(-size_bytes // MAX_PARTS))
+        part_bytes = min(size_bytes, max(PART_BYTES, -(-size_bytes // MAX_PARTS)))
         upload = _BlobUpload(self._client, key)
         try:
-            buffer = bytearray()
-            received = 0
+            buffer, filled, received = bytearray(part_bytes), 0, 0
             async for chunk in chunks:
                 received += len(chunk)
                 if received > size_bytes:
                     raise BlobMismatchError(f"more than the stated {size_bytes} bytes")
-                buffer += chunk
-                # Only while more is to come: a blob of one part goes in one request.
-                if len(buffer) >= part_bytes and received < size_bytes:
-                    await upload.send(buffer)
-                    buffer = bytearray()
+                rest = memoryview(chunk)
+                while rest:
+                    if filled == part_bytes:
+                        # Only now, when more is there: a blob of one part goes in one request.
+                        buffer, filled = await upload.send(buffer), 0
+                    taken = rest[: part_bytes - filled]
+                    buffer[filled : filled + len(taken)] = taken
+                    filled, rest = filled + len(taken), rest[len(taken) :]
             if received != size_bytes:
                 raise BlobMismatchError(f"{received} bytes instead of the stated {size_bytes}")
-            await upload.finish(buffer, sha256)
+            await upload.finish(memoryview(buffer)[:filled], sha256)
         finally:
             # Shielded: a caller who goes away must not leave the parts behind.
             await asyncio.shield(asyncio.ensure_future(upload.abandon()))
@@ -96,58 +101,69 @@ class S3Store:
 
 
 class _BlobUpload:
-    """One blob on its way: hashed part by part, in order, one part travelling at a time."""
+    """One blob on its way: hashed part by part, in order, a few parts travelling at a time."""
 
     def __init__(self, client: S3Client, key: str) -> None:
         self._client, self._key = client, key
         self._digest = hashlib.sha256()
-        self._upload: str | None = None
+        self._begun: asyncio.Future[str] | None = None
+        self._travelling: deque[tuple[asyncio.Future[Part], bytearray]] = deque()
         self._parts: list[Part] = []
-        self._travelling: asyncio.Future[Part] | None = None
+        self._is_complete = False
 
-    async def send(self, data: bytearray) -> None:
-        """Start the next part when the one before has arrived."""
-        await self._arrive()
-        self._travelling = asyncio.ensure_future(self._client.call(self._hash_and_put, data))
+    async def send(self, buffer: bytearray) -> bytearray:
+        """Let a full part travel, and return a buffer for the next one."""
+        await self._put(buffer, memoryview(buffer))
+        if len(self._travelling) < MAX_TRAVELLING:
+            return bytearray(len(buffer))
+        # The same buffers to the end: growing new ones would leave the heap in pieces, part after part.
+        return await self._arrived()
 
-    async def finish(self, rest: bytearray, sha256: str) -> None:
+    async def finish(self, rest: memoryview, sha256: str) -> None:
         """Send what is left, and let the blob appear if it is the right one.
 
         Raises:
             BlobMismatchError: the digest differs. Nothing appears.
         """
-        if self._travelling is None:
+        if self._begun is None:
             await self._client.call(self._digest.update, rest)
             self._check(sha256)
             await self._client.call(self._client.put, self._key, rest, False)
             return
-        await self.send(rest)
-        await self._arrive()
+        await self._put(bytearray(), rest)
+        while self._travelling:
+            await self._arrived()
         self._check(sha256)
-        if self._upload is not None:
-            await self._client.call(self._client.complete, self._key, self._upload, self._parts)
-            self._upload = None
+        await self._client.call(self._client.complete, self._key, await self._begun, self._parts)
+        self._is_complete = True
 
     async def abandon(self) -> None:
         """Free what an upload that did not end well has sent; after finish there is nothing to do."""
-        with suppress(DragomanError):
-            # A part that is still travelling would arrive behind the abort and stay.
-            await self._arrive()
-        if self._upload is not None:
+        if self._begun is None or self._is_complete:
+            return
+        # A part that is still travelling would arrive behind the abort and stay.
+        await asyncio.gather(self._begun, *(part for part, _ in self._travelling), return_exceptions=True)
+        if self._begun.exception() is None:
             with suppress(UnavailableError):
-                await self._client.call(self._client.abandon, self._key, self._upload)
+                await self._client.call(self._client.abandon, self._key, self._begun.result())
 
-    async def _arrive(self) -> None:
-        if self._travelling is not None:
-            # Shielded: whoever is cancelled while waiting must still know when the part has arrived.
-            self._parts.append(await asyncio.shield(self._travelling))
-            self._travelling = None
+    async def _put(self, buffer: bytearray, data: memoryview) -> None:
+        await self._client.call(self._digest.update, data)
+        if self._begun is None:
+            self._begun = asyncio.ensure_future(self._client.call(self._client.begin, self._key))
+        number = len(self._parts) + len(self._travelling) + 1
+        self._travelling.append((asyncio.ensure_future(self._travel(self._begun, number, data)), buffer))
 
-    def _hash_and_put(self, data: bytearray) -> Part:
-        self._digest.update(data)
-        if self._upload is None:
-            self._upload = self._client.begin(self._key)
-        return self._client.put_part(self._key, self._upload, len(self._parts) + 1, data)
+    async def _travel(self, begun: asyncio.Future[str], number: int, data: memoryview) -> Part:
+        return await self._client.call(self._client.put_part, self._key, await asyncio.shield(begun), number, data)
+
+    async def _arrived(self) -> bytearray:
+        """Wait for the oldest part that travels, and return its buffer."""
+        part, buffer = self._travelling[0]
+        # Shielded: whoever is cancelled while waiting must still know when the part has arrived.
+        self._parts.append(await asyncio.shield(part))
+        self._travelling.popleft()
+        return buffer
 
     def _check(self, sha256: str) -> None:
         if self._digest.hexdigest() != sha256:

@@ -104,7 +104,7 @@ class S3Client:
         except TimeoutError:
             raise UnavailableError(f"the store did not answer within {self._longest_s:.0f} s") from None
 
-    def put(self, key: str, data: bytes | bytearray, if_absent: bool) -> None:
+    def put(self, key: str, data: bytes | memoryview, if_absent: bool) -> None:
         """Keep an object in one request.
 
         Raises:
@@ -122,7 +122,7 @@ class S3Client:
         with self._translated(key):
             return self._minio._create_multipart_upload(self.bucket, key, {**self._encryption})  # noqa: SLF001 - see above
 
-    def put_part(self, key: str, upload: str, number: int, data: bytearray) -> Part:
+    def put_part(self, key: str, upload: str, number: int, data: memoryview) -> Part:
         """Send part number, from 1, and return what complete needs of it."""
         with self._translated(key):
             etag = self._minio._upload_part(self.bucket, key, data, None, upload, number)  # type: ignore[arg-type]  # noqa: SLF001 - see above

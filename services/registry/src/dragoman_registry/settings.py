@@ -37,7 +37,7 @@ class RegistrySettings:
     """Largest version, all files together, in bytes."""
     max_concurrent_uploads: int = 64
     """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder, or, on S3,
-    two parts in memory: 16 MiB for files up to 78 GiB."""
+    three parts in memory: 15 MiB for files up to 48 GiB."""
     trial_aliases: tuple[str, ...] = ("canary",)
     """Aliases that take any version that was evaluated at all, better or not."""
     ungated_aliases: tuple[str, ...] = ()
