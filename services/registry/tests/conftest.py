@@ -139,6 +139,11 @@ class Client:
         request = pb.ListEvidenceRequest(model="r8", version=version, **more)
         return list((await self.stub.ListEvidence(request, timeout=TIMEOUT_S)).evidence)
 
+    async def rule(self, *rules: pb.GateRule, **more) -> pb.GatePolicy:
+        """Set r8's gate policy."""
+        request = pb.SetGatePolicyRequest(**({"model": "r8", "rules": rules} | more))
+        return (await self.stub.SetGatePolicy(request, timeout=TIMEOUT_S)).policy
+
     async def numbers(self, *, model: str = "r8") -> list[int]:
         try:
             reply = await self.stub.ListVersions(pb.ListVersionsRequest(model=model, page_size=1000), timeout=TIMEOUT_S)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragoman_registry.gate import binomial_tail, mcnemar_tail
+from dragoman_registry.significance import binomial_tail, mcnemar_tail
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 99))
@@ -156,7 +156,7 @@ async def test_the_canary_takes_a_worse_model_but_not_an_unmeasured_one(client, 
 async def test_an_alias_without_a_gate_is_a_setting(start, make):
     async with start(ungated_aliases=("playground",)) as registry, registry.client() as client:
         await client.publish(make.files())
-        assert (await client.move(1, alias="playground")).gate_summary == "not gated by policy"
+        assert (await client.move(1, alias="playground")).gate_summary == "default policy: nothing asked"
 
 
 async def test_an_evaluation_of_other_labels_than_the_models_is_refused_at_publish(client, make, refused):

@@ -8,7 +8,7 @@ import os
 import sys
 
 from dragoman.registry.v1 import registry_pb2_grpc
-from dragoman_common import logs, settings
+from dragoman_common import logs, settings, telemetry
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError, InvalidArgumentError
 from dragoman_common.server import Service, serve
@@ -23,9 +23,11 @@ from dragoman_registry.download import Downloads
 from dragoman_registry.event_log import EventLogNews, NoNews
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.folder import FolderStore
+from dragoman_registry.gate_policy import DefaultRules
 from dragoman_registry.policy import POLICY
+from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ObjectStore
-from dragoman_registry.promotion import GatePolicy, Promotion
+from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.s3 import S3Store
@@ -100,7 +102,8 @@ def assemble(
     reader = RecordReader(store, trusted)
     catalog = Catalog(store=store, reader=reader, watch=watch)
     news = EventLogNews(log) if log else NoNews()
-    policy = GatePolicy(
+    policies = PolicyBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock)
+    defaults = DefaultRules(
         trial_aliases=frozenset(config.trial_aliases), ungated_aliases=frozenset(config.ungated_aliases)
     )
     servicer = RegistryServicer(
@@ -108,10 +111,18 @@ def assemble(
         catalog=catalog,
         publisher=Publisher(store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock),
         promotion=Promotion(
-            store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock, policy=policy
+            store=store,
+            reader=reader,
+            catalog=catalog,
+            key=key,
+            news=news,
+            clock=clock,
+            policies=policies,
+            defaults=defaults,
         ),
         downloads=Downloads(store),
         evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
+        policies=policies,
         watch=watch,
     )
     return servicer, catalog
@@ -121,6 +132,7 @@ def main() -> None:
     """Read the settings, serve, and say in one line why not."""
     config = settings.load(RegistrySettings, os.environ, prefix="DRAGOMAN_REGISTRY_")
     logs.configure("registry", config.server.log_level)
+    telemetry.configure("registry", config.server.otlp_endpoint)
     try:
         asyncio.run(run(config))
     except DragomanError as error:

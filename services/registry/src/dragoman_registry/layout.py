@@ -8,6 +8,7 @@ tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content 
 tenants/<t>/models/<m>/versions/<n>                the signed version: the commit
 tenants/<t>/models/<m>/aliases/<a>/<sequence>      one signed event
 tenants/<t>/models/<m>/evidence/<n>/<digest>       one signed document about the version
+tenants/<t>/models/<m>/policies/<sequence>         one signed change of the gate policy
 """
 
 TENANTS = "tenants"
@@ -57,3 +58,11 @@ def evidence(tenant: str, model: str, number: int) -> str:
 
 def evidence_record(tenant: str, model: str, number: int, digest: str) -> str:
     return f"{evidence(tenant, model, number)}/{digest}"
+
+
+def policies(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/policies"
+
+
+def policy_record(tenant: str, model: str, sequence: int) -> str:
+    return f"{policies(tenant, model)}/{sequence}"

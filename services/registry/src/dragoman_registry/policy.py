@@ -15,6 +15,7 @@ _READS = (
     "ListAliasEvents",
     "WatchAliases",
     "ListEvidence",
+    "GetGatePolicy",
 )
 
 POLICY: PolicyTable = {
@@ -22,5 +23,6 @@ POLICY: PolicyTable = {
     f"{_SERVICE}/SetAlias": frozenset({"operator"}),
     # Which kinds, and of which versions, is evidence.check_role's.
     f"{_SERVICE}/AddEvidence": frozenset({"trainer", "operator", "monitor"}),
+    f"{_SERVICE}/SetGatePolicy": frozenset({"operator"}),
     **{f"{_SERVICE}/{name}": _READERS for name in _READS},
 }

@@ -8,11 +8,11 @@ check -> verified chain -> same request before? -> expected? -> gate -> sign -> 
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, FailedPreconditionError
+from dragoman_models.evidence_document import EVALUATION, parse_evaluation_document
 from dragoman_models.record import VersionManifest
 from dragoman_models.signing import SigningKey, sign_alias_record
 from dragoman_registry import layout
@@ -27,7 +27,10 @@ from dragoman_registry.alias import (
     pointed_before,
 )
 from dragoman_registry.catalog import Catalog
-from dragoman_registry.gate import Contender, GateRefusedError, judge, require_evaluation
+from dragoman_registry.gate import Contender, GateRefusedError
+from dragoman_registry.gate_policy import DefaultRules, rule_for_move
+from dragoman_registry.gate_rules import judge
+from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ModelNews, ObjectExistsError, ObjectStore
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
@@ -36,19 +39,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ALIASES = 100
 MAX_SUMMARY_CHARS = 2000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GatePolicy:
-    """Which aliases are held to less than the whole gate.
-
-    Attributes:
-        trial_aliases: A version is only tried out there; that it was evaluated at all is enough.
-        ungated_aliases: Anything may be pointed to.
-    """
-
-    trial_aliases: frozenset[str] = frozenset({"canary"})
-    ungated_aliases: frozenset[str] = frozenset()
 
 
 class Promotion:
@@ -63,7 +53,8 @@ class Promotion:
         key: SigningKey,
         news: ModelNews,
         clock: Clock,
-        policy: GatePolicy,
+        policies: PolicyBook,
+        defaults: DefaultRules,
     ) -> None:
         """Wire the parts; nothing is read or written."""
         self._store = store
@@ -72,7 +63,8 @@ class Promotion:
         self._key = key
         self._news = news
         self._clock = clock
-        self._policy = policy
+        self._policies = policies
+        self._defaults = defaults
         # Saves racing movers of one process from collisions that mean nothing; safety rests on the store alone.
         self._turns: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -128,22 +120,30 @@ class Promotion:
         return event, True
 
     async def _gate(self, move: Move, chain: Chain, version: VersionManifest) -> str:
-        if move.alias in self._policy.ungated_aliases:
-            return "not gated by policy"
+        policies = await self._policies.chain(move.tenant, move.model)
+        rule = rule_for_move(policies, self._defaults, alias=move.alias, mover=move.moved_by)
         if (record := pointed_before(chain, version)) is not None:
             # A way back must not depend on evidence about what is broken now.
             return f"returns to version {version.number}, which event {record.sequence} of this alias pointed to"
         candidate = await self._contender(version)
-        if move.alias in self._policy.trial_aliases:
-            return f"on trial; {require_evaluation(candidate)}"
         production = None
         if chain:
             now = chain[-1].record.stable_version
             production = await self._contender((await self._reader.version(move.tenant, move.model, now)).manifest)
-        return await asyncio.to_thread(judge, candidate, production)
+        summary = await asyncio.to_thread(judge, rule, candidate, production, mover=move.moved_by)
+        held = f"policy {len(policies)}" if policies else "default policy"
+        return f"{held}: {summary or 'nothing asked'}"
 
     async def _contender(self, manifest: VersionManifest) -> Contender:
-        return Contender(manifest=manifest, evaluations=await self._reader.evaluations(manifest))
+        evidence = [stored.record for stored in await self._reader.evidence(manifest)]
+        added = [
+            item
+            for record in evidence
+            if record.kind == EVALUATION
+            for item in await asyncio.to_thread(parse_evaluation_document, record.document)
+        ]
+        packaged = await self._reader.evaluations(manifest)
+        return Contender(manifest=manifest, evaluations=(*packaged, *added), evidence=evidence)
 
     async def _announce(self, event: StoredEvent) -> None:
         record = event.record

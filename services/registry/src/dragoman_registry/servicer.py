@@ -36,6 +36,8 @@ from dragoman_registry.evidence_servicer import EvidenceServicer
 from dragoman_registry.model_version import PublishRequest, StoredVersion, check_request
 from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
+from dragoman_registry.policy_book import PolicyBook
+from dragoman_registry.policy_servicer import PolicyServicer
 from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.settings import RegistrySettings
@@ -56,7 +58,7 @@ DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
 
-class RegistryServicer(EvidenceServicer):
+class RegistryServicer(EvidenceServicer, PolicyServicer):
     """Answers the registry's RPCs."""
 
     def __init__(
@@ -68,6 +70,7 @@ class RegistryServicer(EvidenceServicer):
         promotion: Promotion,
         downloads: Downloads,
         evidence: EvidenceBook,
+        policies: PolicyBook,
         watch: AliasWatch,
     ) -> None:
         """Wire the parts."""
@@ -77,6 +80,7 @@ class RegistryServicer(EvidenceServicer):
         self._promotion = promotion
         self._downloads = downloads
         self._evidence = evidence
+        self._policies = policies
         self._watch = watch
         self._num_uploads = 0
 

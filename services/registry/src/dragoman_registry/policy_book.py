@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Setting a model's gate policy and reading it: one create adds a signed record to the chain policies/<sequence>."""
+
+import asyncio
+import logging
+import secrets
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import DataLossError, FailedPreconditionError
+from dragoman_models.policy_record import sign_policy
+from dragoman_models.signing import SigningKey
+from dragoman_registry import layout
+from dragoman_registry.catalog import Catalog
+from dragoman_registry.gate_policy import (
+    PolicyChain,
+    PolicyChange,
+    PolicyChangedFirstError,
+    PolicyNotFoundError,
+    StoredPolicy,
+    next_policy,
+    set_before,
+)
+from dragoman_registry.ports import ObjectExistsError, ObjectStore
+from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.settled import create_settled
+
+logger = logging.getLogger(__name__)
+
+MAX_CHANGES = 1000
+
+
+class PolicyBook:
+    """The policies of every model."""
+
+    def __init__(
+        self, *, store: ObjectStore, reader: RecordReader, catalog: Catalog, key: SigningKey, clock: Clock
+    ) -> None:
+        """Wire the parts; nothing is read or written."""
+        self._store = store
+        self._reader = reader
+        self._catalog = catalog
+        self._key = key
+        self._clock = clock
+        self._lengths: dict[tuple[str, str], int] = {}
+
+    async def chain(self, tenant: str, model: str) -> PolicyChain:
+        """Return every record of a model's policy, oldest first; empty when it has none.
+
+        Raises:
+            DataLossError: the chain does not verify, or is shorter than it was.
+        """
+        chain = await self._reader.policies(tenant, model)
+        known = self._lengths.get((tenant, model), 0)
+        if len(chain) < known:
+            raise DataLossError(f"{tenant}/{model}/policies/{known}: is gone from the store")
+        if chain:
+            self._lengths[tenant, model] = len(chain)
+        return chain
+
+    async def current(self, tenant: str, model: str) -> StoredPolicy:
+        """Return the newest record.
+
+        Raises:
+            PolicyNotFoundError: there is none.
+        """
+        chain = await self.chain(tenant, model)
+        if not chain:
+            raise PolicyNotFoundError(f"model {model} has no gate policy; its aliases are held to the defaults")
+        return chain[-1]
+
+    async def change(self, change: PolicyChange) -> StoredPolicy:
+        """Set the policy.
+
+        Args:
+            change: As check_change returned it.
+
+        Raises:
+            ModelVersionNotFoundError: there is no such model.
+            PolicyChangedFirstError: another change came first.
+            FailedPreconditionError: the policy was changed as often as it may be.
+        """
+        self._catalog.versions(change.tenant, change.model)
+        chain = await self.chain(change.tenant, change.model)
+        if (earlier := set_before(chain, change)) is not None:
+            return earlier
+        if len(chain) >= MAX_CHANGES:
+            raise FailedPreconditionError(f"the policy of {change.model} was changed {MAX_CHANGES} times, the limit")
+        record = next_policy(chain, change, now=self._clock.now(), nonce=secrets.token_hex(16))
+        envelope = await asyncio.to_thread(sign_policy, record, self._key)
+        try:
+            await create_settled(
+                self._store, layout.policy_record(record.tenant, record.model, record.sequence), envelope
+            )
+        except ObjectExistsError:
+            raise PolicyChangedFirstError(f"another change wrote event {record.sequence} first") from None
+        self._lengths[record.tenant, record.model] = record.sequence
+        logger.info(
+            "gate policy set",
+            extra={"tenant": record.tenant, "model": record.model, "sequence": record.sequence, "by": record.set_by},
+        )
+        return StoredPolicy(record=record, envelope=envelope)
