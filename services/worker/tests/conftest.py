@@ -83,11 +83,15 @@ def launcher() -> RecordingLauncher:
 async def make_engine(launcher, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Engine]]]:
     engines: list[Engine] = []
 
-    async def make(*, start: bool = True, digest: str = "", **changes) -> Engine:
+    async def make(
+        *, start: bool = True, digest: str = "", on_change: Callable[[], None] = lambda: None, **changes
+    ) -> Engine:
         async def files() -> ModelFiles:
             return ModelFiles(folder=tmp_path, sha256_by_path={"model.json": digest})
 
-        engine = Engine("local/stub/1", launcher=launcher, files=files, limits=engine_limits(**changes))
+        engine = Engine(
+            "local/stub/1", launcher=launcher, files=files, limits=engine_limits(**changes), on_change=on_change
+        )
         engines.append(engine)
         if start:
             await engine.start()

@@ -7,6 +7,8 @@ anything else: scores [sum of ids, number of ids]
 """
 
 import ctypes
+import errno
+import itertools
 import os
 import resource
 import signal
@@ -53,7 +55,20 @@ def load(files):
     return StubClassifier()
 
 
+def fail_fork(number):
+    """Have the fork of that number fail; they count from 1."""
+    real, numbers = os.fork, itertools.count(1)
+
+    def fork():
+        if next(numbers) == number:
+            raise BlockingIOError(errno.EAGAIN, "no process left")
+        return real()
+
+    os.fork = fork
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "fork-server":
+        fail_fork(int(os.environ.get("STUB_FAILING_FORK", "0")))
         sys.exit(fork_server.main(int(sys.argv[2]), lambda fd: model_process.main([str(fd)], load), preloaded=()))
     sys.exit(model_process.main(sys.argv[1:], load))

@@ -3,13 +3,17 @@
 """Model processes from the fork server: each its own, told apart in their ends, and gone with the server."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dragoman_worker.exit_status import ExitStatus
 from dragoman_worker.ports import ModelFiles, RunnerEndedError
 
 FILES = ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="rnn")
@@ -91,3 +95,74 @@ async def test_close_leaves_no_process(launcher, runners):
 async def test_models_without_torch_need_no_fork_server(launcher, runners):
     await launcher.launch(ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="linear"))
     assert launcher._fork_server is None
+
+
+def failing(times, error, then):
+    """A function that fails so many times before it does what `then` does."""
+    left = [error] * times
+
+    def call(*arguments, **named):
+        if left:
+            raise left.pop()
+        return then(*arguments, **named)
+
+    return call
+
+
+NO_MEMORY = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+NO_ROOM = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+LINEAR = ModelFiles(folder=Path("/"), sha256_by_path={}, architecture="linear")
+
+
+@pytest.mark.parametrize("files", [LINEAR, FILES])
+async def test_process_that_the_kernel_refuses_is_a_failed_start_and_the_next_one_works(
+    launcher, runners, monkeypatch, files
+):
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", failing(1, NO_MEMORY, asyncio.create_subprocess_exec))
+    with pytest.raises(RunnerEndedError, match="Cannot allocate memory") as refused:
+        await launcher.launch(files)
+    assert refused.value.is_own_doing
+    assert (await (await launcher.launch(files)).score([ROW])).tolist() == [[3, 2]]
+
+
+async def test_fork_server_that_takes_no_message_is_a_failed_start(launcher, runners, monkeypatch):
+    await launcher.launch(FILES)
+    monkeypatch.setattr(socket, "send_fds", failing(1, NO_ROOM, socket.send_fds))
+    with pytest.raises(RunnerEndedError, match="temporarily unavailable"):
+        await launcher.launch(FILES)
+    assert (await (await launcher.launch(FILES)).score([ROW])).tolist() == [[3, 2]]
+
+
+async def test_fork_that_fails_leaves_the_other_models_running(launcher, runners):
+    launcher._environment["STUB_FAILING_FORK"] = "2"
+    first = await launcher.launch(FILES)
+    with pytest.raises(RunnerEndedError, match="could not be forked: Resource temporarily unavailable"):
+        await launcher.launch(FILES)
+    assert (await first.score([ROW])).tolist() == [[3, 2]]
+    assert (await (await launcher.launch(FILES)).score([ROW])).tolist() == [[3, 2]]
+
+
+async def test_process_is_ended_even_when_the_fork_server_takes_no_message(launcher, runners):
+    runner = await launcher.launch(FILES)
+    server = launcher._fork_server._server
+    launcher._fork_server._control.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(10):
+        await runner.close()
+        await server.wait()
+    await until_gone(runner.pid)
+
+
+async def test_fork_server_that_cannot_import_is_a_start_that_fails_by_itself(launcher, runners):
+    launcher._fork_server_command = (sys.executable, "-c", "raise SystemExit(3)")
+    with pytest.raises(RunnerEndedError, match="exit status 3") as ended:
+        await launcher.launch(FILES)
+    assert ended.value.is_own_doing
+
+
+@pytest.mark.parametrize("number", [signal.SIGRTMIN, signal.SIGRTMIN + 3, signal.SIGRTMAX])
+async def test_end_by_a_real_time_signal_is_told(launcher, runners, number):
+    runner = await launcher.launch(LINEAR)
+    os.kill(runner.pid, number)
+    async with asyncio.timeout(10):
+        ended = await runner.wait_ended()
+    assert (ended.reason, ended.is_own_doing) == (ExitStatus(-number).reason, False)

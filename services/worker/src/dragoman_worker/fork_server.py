@@ -6,13 +6,14 @@ torch takes seconds of CPU time to import. This process imports it once and does
 that died is replaced in the time of a fork. It has no model, no second thread and no CUDA context: nothing in it that a
 fork would break. One message is one packet of a Unix socket (see forked_process.py for the front's end):
 
-    front  -> START, with the descriptor of the new process's socket     STARTED pid ->
+    front  -> START, with the descriptor of the new process's socket     STARTED pid, or FAILED errno ->
     front  -> KILL pid                                                   ENDED pid status ->
 
 Only who reaps a process knows that its number is not yet another's, so the kill is asked for here. When the front goes,
 the socket closes and this process ends; the kernel then ends its children, as model_process.py asked it to.
 """
 
+import errno
 import importlib
 import logging
 import os
@@ -22,6 +23,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from dragoman_common import logs
 from dragoman_worker import model_process
@@ -29,7 +31,7 @@ from dragoman_worker import model_process
 logger = logging.getLogger(__name__)
 
 MESSAGE = struct.Struct("<cii")
-START, KILL, STARTED, ENDED = b"S", b"K", b"s", b"e"
+START, KILL, STARTED, FAILED, ENDED = b"S", b"K", b"s", b"f", b"e"
 # Imported before the first fork. The architecture's module brings torch with it.
 PRELOADED = ("dragoman_models.rnn",)
 
@@ -75,29 +77,45 @@ def _run(control: socket.socket, serve: Callable[[int], int]) -> None:
                 return
             kind, pid, _ = MESSAGE.unpack(data)
             if kind == START:
-                children.add(_fork(control, descriptors[0], serve))
+                _start(control, descriptors, serve, children)
             elif kind == KILL and pid in children:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _fork(control: socket.socket, descriptor: int, serve: Callable[[int], int]) -> int:
-    pid = os.fork()
+def _start(control: socket.socket, descriptors: list[int], serve: Callable[[int], int], children: set[int]) -> None:
+    """Fork, or say why not: the end of this process would be the end of every model that it has started."""
+    if not descriptors:
+        # The kernel drops a descriptor for which this process has no place left.
+        control.send(MESSAGE.pack(FAILED, 0, errno.EMFILE))
+        return
+    descriptor = descriptors[0]
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(descriptor)
+        control.send(MESSAGE.pack(FAILED, 0, error.errno or 0))
+        return
     if pid == 0:
-        status = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # The child must not hold the control socket: its copy would keep it open after this process has gone.
-            control.close()
-            status = serve(descriptor)
-        except BaseException:
-            logger.exception("model process failed")
-        finally:
-            # Not exit(): what this process has registered for its own end is not the child's.
-            os._exit(status)
+        _serve_and_exit(control, descriptor, serve)
+    children.add(pid)
     os.close(descriptor)
     control.send(MESSAGE.pack(STARTED, pid, 0))
-    return pid
+
+
+def _serve_and_exit(control: socket.socket, descriptor: int, serve: Callable[[int], int]) -> NoReturn:
+    """What the child does."""
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The child must not hold the control socket: its copy would keep it open after this process has gone.
+        control.close()
+        status = serve(descriptor)
+    except BaseException:
+        logger.exception("model process failed")
+    finally:
+        # Not exit(): what this process has registered for its own end is not the child's.
+        os._exit(status)
 
 
 def _reap(control: socket.socket, children: set[int]) -> None:

@@ -71,6 +71,11 @@ class ProcessLauncher:
             if runner is not None:
                 await runner.close()
             raise RunnerEndedError(f"did not load within {self._load_timeout_s:.0f} s", is_own_doing=True) from None
+        except OSError as error:
+            # No memory, no process or no descriptor left: it counts as a start that failed, and is tried again.
+            if runner is not None:
+                await runner.close()
+            raise RunnerEndedError(f"could not be started: {error}", is_own_doing=True) from error
         except BaseException:
             if runner is not None:
                 await runner.close()
@@ -97,9 +102,12 @@ class ProcessLauncher:
     async def _fork(self, theirs: socket.socket) -> ForkedProcess:
         async with self._starting:
             if self._fork_server is None or self._fork_server.has_ended:
-                self._fork_server = ForkServer(self._fork_server_command, self._environment)
-                await self._fork_server.start()
-        return await self._fork_server.fork(theirs)
+                server = ForkServer(self._fork_server_command, self._environment)
+                await server.start()
+                # Only now: one that could not be started must not be asked for processes.
+                self._fork_server = server
+            server = self._fork_server
+        return await server.fork(theirs)
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

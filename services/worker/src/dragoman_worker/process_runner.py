@@ -10,11 +10,12 @@ Owns the frames to and from one child, and its end. Not its start (process_launc
 
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 from dragoman.inference.v1 import model_process_pb2 as pb
 from dragoman_worker import frames, process_messages
+from dragoman_worker.exit_status import ExitStatus
 from dragoman_worker.forked_process import ForkedProcess
 from dragoman_worker.ports import ModelFailedError, ModelFiles, RunnerEndedError
 from dragoman_worker.request import Scores, TokenIds
@@ -22,10 +23,6 @@ from dragoman_worker.request import Scores, TokenIds
 logger = logging.getLogger(__name__)
 
 LOAD_ID = 0
-# Signals that a process brings on itself; any other was sent.
-OWN_SIGNALS = frozenset(
-    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
-)
 
 
 class ProcessRunner:
@@ -88,7 +85,11 @@ class ProcessRunner:
     async def _exchange(self, header: bytes, payload: bytes, request_id: int) -> tuple[pb.ReplyHeader, bytes]:
         if self._ended.done():
             raise self._ended.result()
-        prefix = frames.head(header, len(payload))
+        try:
+            prefix = frames.head(header, len(payload))
+        except frames.FrameError as error:
+            # Nothing was sent, so the connection is good: it is this request that is too large.
+            raise ModelFailedError(f"the request to the model's process is too large: {error}") from error
         future: asyncio.Future[tuple[pb.ReplyHeader, bytes]] = asyncio.get_running_loop().create_future()
         self._pending[request_id] = future
         # One write: two tasks that send at once must not mix their frames. No drain: at most two batches are under way.
@@ -128,7 +129,8 @@ class ProcessRunner:
                 await self._process.wait()
         except TimeoutError:
             self._close_reason = self._close_reason or broken or "closed its socket and did not end"
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                self._process.kill()
         ended = self._describe(await self._process.wait())
         self._ended.set_result(ended)
         pending, self._pending = self._pending, {}
@@ -140,7 +142,5 @@ class ProcessRunner:
         num_begun = len(self._begun)
         if self._close_reason:
             return RunnerEndedError(self._close_reason, is_own_doing=False, num_begun=num_begun)
-        if status < 0:
-            name, is_own_doing = signal.Signals(-status).name, -status in OWN_SIGNALS
-            return RunnerEndedError(name, is_own_doing=is_own_doing, num_begun=num_begun)
-        return RunnerEndedError(f"exit status {status}", is_own_doing=True, num_begun=num_begun)
+        how = ExitStatus(status)
+        return RunnerEndedError(how.reason, is_own_doing=how.is_own_doing, num_begun=num_begun)
