@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_monitor.contracts import MINUTE_US, RULES, START_US, label, prediction
 from dragoman_monitor.counts import CONFUSION, CountingRules, counted, label_counts, prediction_counts
+from dragoman_monitor.labels import Labels
 from dragoman_monitor.measures import Measures
 from dragoman_monitor.window import window_start_us
 
@@ -19,8 +20,12 @@ def confusion(**cells):
     return Counter({(CONFUSION, *cell.split("_")): count for cell, count in cells.items()})
 
 
+def measured(counts):
+    return Measures(counts, Labels.of(counts))
+
+
 def test_accuracy_and_macro_recall_of_a_known_matrix():
-    measures = Measures(confusion(a_a=8, a_b=2, b_b=1, b_a=3, c_a=6))
+    measures = measured(confusion(a_a=8, a_b=2, b_b=1, b_a=3, c_a=6))
     assert measures.num_labelled == 20
     assert measures.num_correct == 9
     assert measures.accuracy == 9 / 20
@@ -28,7 +33,7 @@ def test_accuracy_and_macro_recall_of_a_known_matrix():
 
 
 def test_nothing_counted_has_no_shares():
-    measures = Measures(Counter())
+    measures = measured(Counter())
     assert measures.num_predictions == measures.num_labelled == 0
     shares = (measures.accuracy, measures.macro_recall, measures.coverage, measures.covered_accuracy)
     assert (*shares, measures.unknown_token_share) == (None,) * 5
@@ -45,7 +50,7 @@ def test_coverage_is_a_share_of_answered_rows_at_the_threshold_or_above():
     for row, true in zip(rows, ("earn", "earn", "earn", "earn"), strict=True):
         total.update(prediction_counts(row, RULES))
         total.update(label_counts(counted(row, RULES), true))
-    measures = Measures(total)
+    measures = measured(total)
     assert measures.coverage == 2 / 3
     assert measures.covered_accuracy == 1 / 2
     assert measures.errors_by_code == {"UNAVAILABLE": 1}
@@ -63,8 +68,8 @@ def test_unknown_tokens_are_a_share_of_all_tokens():
     total = Counter()
     total.update(prediction_counts(prediction("1", num_tokens=30, num_unknown_tokens=3), RULES))
     total.update(prediction_counts(prediction("2", num_tokens=10, num_unknown_tokens=1, is_truncated=True), RULES))
-    assert Measures(total).unknown_token_share == 4 / 40
-    assert Measures(total).num_truncated == 1
+    assert measured(total).unknown_token_share == 4 / 40
+    assert measured(total).num_truncated == 1
 
 
 @given(st.integers(1, 253_402_300_799_999_999), st.integers(1, 86_400))

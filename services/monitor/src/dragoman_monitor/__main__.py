@@ -53,7 +53,13 @@ async def run(settings: Settings) -> None:
             [
                 Service(
                     register=pb_grpc.add_MonitorServiceServicer_to_server,
-                    servicer=MonitorServicer(store, log, settings.rules(), max_windows=settings.max_report_windows),
+                    servicer=MonitorServicer(
+                        store,
+                        log,
+                        settings.rules(),
+                        max_windows=settings.max_report_windows,
+                        max_bytes=settings.server.max_message_bytes,
+                    ),
                 )
             ],
             settings.server,

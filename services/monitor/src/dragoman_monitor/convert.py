@@ -14,10 +14,14 @@ from dragoman_events.message_event import event_of, message_of
 from dragoman_events.ports import Record
 from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.dead_letter import DeadLetter
+from dragoman_monitor.matrix import OTHER, Matrix
 from dragoman_monitor.measures import Measures
 from dragoman_monitor.prediction import Label, Prediction, RowKey
 
 SOURCE = "dragoman/monitor"
+
+OTHER_TEXT = "other"
+"""How merged labels read; flags tell them from a label of that name."""
 
 
 def prediction_from_record(record: Record) -> Prediction:
@@ -81,8 +85,8 @@ def dead_letter_to_event(letter: DeadLetter) -> CloudEvent:
     )
 
 
-def measures_to_pb(measures: Measures, rules: CountingRules) -> pb.Measures:
-    """One window's, or one total's, part of a report."""
+def measures_to_pb(measures: Measures, matrix: Matrix, rules: CountingRules) -> pb.Measures:
+    """The part of a report that is one window's, or the total's."""
     buckets, sketch = measures.latency_buckets, rules.sketch
     return pb.Measures(
         num_predictions=measures.num_predictions,
@@ -95,18 +99,33 @@ def measures_to_pb(measures: Measures, rules: CountingRules) -> pb.Measures:
             max_ms=sketch.quantile(buckets, 1000),
             relative_error=sketch.relative_error,
         ),
-        predictions_by_label=measures.predictions_by_label,
+        predictions_by_label=matrix.predictions_by_label,
         num_labelled=measures.num_labelled,
         num_correct=measures.num_correct,
         accuracy=measures.accuracy,
         macro_recall=measures.macro_recall,
+        answered_macro_recall=measures.answered_macro_recall,
         coverage=measures.coverage,
         coverage_threshold=rules.coverage_threshold,
         covered_accuracy=measures.covered_accuracy,
         confusion=[
-            pb.ConfusionCell(true_label=true, predicted_label=predicted, count=count)
-            for (true, predicted), count in sorted(measures.confusion.items())
+            pb.ConfusionCell(
+                true_label=OTHER_TEXT if true is OTHER else true,
+                predicted_label=OTHER_TEXT if predicted is OTHER else predicted,
+                count=count,
+                true_is_other=true is OTHER,
+                predicted_is_other=predicted is OTHER,
+            )
+            for (true, predicted), count in matrix.sorted_cells()
         ],
+        label_bounds=pb.LabelBounds(
+            num_unanswered_labels=matrix.num_unanswered_labels,
+            num_unanswered=matrix.num_unanswered,
+            num_merged_true_labels=matrix.num_merged_true_labels,
+            num_merged_true=matrix.num_merged_true,
+            num_merged_predicted_labels=matrix.num_merged_predicted_labels,
+            num_merged_predicted=matrix.num_merged_predicted,
+        ),
         num_truncated=measures.num_truncated,
         unknown_token_share=measures.unknown_token_share,
     )

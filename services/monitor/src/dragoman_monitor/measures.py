@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a report says, from counters alone. Ratios of integers: equal counters give equal measures, bit for bit.
 
-Counts (of one window, or of many added up) -> Measures
+Counts (of one window, or of many added up), Labels (of the whole report) -> Measures
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dragoman_monitor.counts import (
@@ -22,6 +22,7 @@ from dragoman_monitor.counts import (
     UNKNOWN_TOKENS,
     Counts,
 )
+from dragoman_monitor.labels import Labels
 from dragoman_monitor.prediction import OK
 
 
@@ -30,6 +31,7 @@ class Measures:
     """A view of counters. Shares are None while nothing was counted that they could be a share of."""
 
     counts: Counts
+    labels: Labels
 
     def by_key(self, name: str) -> Counter[str]:
         """The counters of one name by their first key, without those that are 0."""
@@ -85,17 +87,36 @@ class Measures:
         return _share(self.num_correct, self.num_labelled)
 
     @property
-    def macro_recall(self) -> float | None:
-        """The mean, over the true labels seen, of the share that was found.
-
-        Labels are taken in sorted order: floating point sums depend on the order.
-        """
+    def num_by_true_label(self) -> Mapping[str, int]:
+        """Labelled rows by their true label."""
         totals: Counter[str] = Counter()
         for (true, _), count in self.confusion.items():
             totals[true] += count
-        if not totals:
-            return None
-        return sum(self.counts[CONFUSION, true, true] / totals[true] for true in sorted(totals)) / len(totals)
+        return totals
+
+    @property
+    def macro_recall(self) -> float | None:
+        """The mean, over the true labels seen, of the share that was found.
+
+        True labels beyond the bound (labels.py) are one label together, of which nothing was found.
+        """
+        standing = self.labels.standing()
+        totals = self.num_by_true_label
+        seen = [label for label in totals if label in standing]
+        return self._mean_recall(seen, num_labels=len(seen) + (len(seen) < len(totals)))
+
+    @property
+    def answered_macro_recall(self) -> float | None:
+        """As `macro_recall`, over the true labels that the version also answers."""
+        answered = frozenset(self.labels.answered)
+        seen = [label for label in self.num_by_true_label if label in answered]
+        return self._mean_recall(seen, num_labels=len(seen))
+
+    def _mean_recall(self, labels: Sequence[str], *, num_labels: int) -> float | None:
+        # Labels are taken in sorted order: floating point sums depend on the order.
+        totals = self.num_by_true_label
+        recalls = (self.counts[CONFUSION, label, label] / totals[label] for label in sorted(labels))
+        return sum(recalls) / num_labels if num_labels else None
 
     @property
     def coverage(self) -> float | None:

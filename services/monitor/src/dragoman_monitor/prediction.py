@@ -18,7 +18,9 @@ OK: Final = "OK"
 
 MAX_NAME_BYTES: Final = 256
 """Tenant, request id, model and subject: longer ones are no names of ours."""
-MAX_LABEL_BYTES: Final = 512
+MAX_LABEL_CHARS: Final = 128
+"""Of a label, as in a model's package: a longer one is no label of any model. It bounds what one label can take."""
+MAX_LABEL_BYTES: Final = 4 * MAX_LABEL_CHARS
 MAX_ROW: Final = 1_000_000
 MAX_TIME_US: Final = 253_402_300_799_999_999
 """The end of the year 9999, the last that protobuf's Timestamp knows."""
@@ -81,7 +83,7 @@ class Prediction:
             )
         check_time("accept_time", self.accept_time_us)
         if self.code == OK:
-            check_text("label", self.label, MAX_LABEL_BYTES)
+            check_label("label", self.label)
             # A softmax in float32 can end a few units of the last place above 1.
             if not math.isfinite(self.score) or not 0 <= self.score <= 1 + 1e-5:
                 raise InvalidArgumentError(f"score is {self.score}; a softmax score is finite and lies in 0..1.")
@@ -96,7 +98,7 @@ class Label:
     receive_time_us: int
 
     def __post_init__(self) -> None:
-        check_text("true_label", self.text, MAX_LABEL_BYTES)
+        check_label("true_label", self.text)
         check_time("receive_time", self.receive_time_us)
 
     def is_newer_than(self, other: "Label") -> bool:
@@ -116,6 +118,17 @@ def check_text(field: str, value: str, max_bytes: int) -> None:
         raise InvalidArgumentError(f"{field} is longer than {max_bytes} bytes.")
     if "\0" in value:
         raise InvalidArgumentError(f"{field} holds a NUL character.")
+
+
+def check_label(field: str, value: str) -> None:
+    """Refuse what cannot be a label of any model.
+
+    Raises:
+        InvalidArgumentError: names the field and the limit.
+    """
+    check_text(field, value, MAX_LABEL_BYTES)
+    if len(value) > MAX_LABEL_CHARS:
+        raise InvalidArgumentError(f"{field} is longer than {MAX_LABEL_CHARS} characters.")
 
 
 def check_time(field: str, time_us: int) -> None:

@@ -3,8 +3,6 @@
 """The gRPC face: GetReport -> the caller's own counters -> measures. Owns the policy of its methods, no rules."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping
 from typing import Any, Final
 
 from dragoman.monitor.v1 import monitor_pb2 as pb
@@ -15,17 +13,20 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_events.ports import EventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor import convert
-from dragoman_monitor.counts import CountingRules, Counts
+from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, UNJOINED
-from dragoman_monitor.measures import Measures
-from dragoman_monitor.ports import MonitorStore, Query, Series, Snapshot
+from dragoman_monitor.ports import MonitorStore, Query, Snapshot
 from dragoman_monitor.prediction import MAX_NAME_BYTES, check_text
+from dragoman_monitor.report import version_reports
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["MonitorService"]
 POLICY: Final = {
     f"/{_SERVICE.full_name}/{method.name}": frozenset({"gateway", "operator"}) for method in _SERVICE.methods
 }
 """Who may read reports: an operator for the tenant of its token, the gateway for the tenant that it serves."""
+
+_FRESHNESS_BYTES: Final = 256
+"""What a reply holds beside the versions, at most."""
 
 
 class MonitorServicer(pb_grpc.MonitorServiceServicer):
@@ -36,13 +37,23 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         log: for how far the topics have grown.
         rules: what the counters mean.
         max_windows: most windows in one reply.
+        max_bytes: the largest reply, which callers can read.
     """
 
-    def __init__(self, store: MonitorStore, log: EventLog, rules: CountingRules, *, max_windows: int = 1_000) -> None:
+    def __init__(
+        self,
+        store: MonitorStore,
+        log: EventLog,
+        rules: CountingRules,
+        *,
+        max_windows: int = 1_000,
+        max_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
         self._store = store
         self._log = log
         self._rules = rules
         self._max_windows = max_windows
+        self._max_bytes = max_bytes
 
     async def GetReport(  # noqa: N802 -- gRPC's
         self,
@@ -63,10 +74,13 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
                 "narrow start_time and end_time, or name a version"
             )
         return pb.GetReportResponse(
-            versions=[
-                self._version(query.model, series, windows, with_windows=with_windows)
-                for series, windows in sorted(snapshot.windows.items())
-            ],
+            versions=version_reports(
+                query.model,
+                snapshot,
+                self._rules,
+                with_windows=with_windows,
+                max_bytes=self._max_bytes - _FRESHNESS_BYTES,
+            ),
             freshness=pb.ReportFreshness(
                 predictions_lag=self._lag(PREDICTIONS, snapshot),
                 feedback_lag=self._lag(FEEDBACK, snapshot),
@@ -74,29 +88,6 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
                 num_dead_letters=snapshot.tallies.get(DEAD_LETTERS, 0),
                 num_unjoined_feedback=snapshot.tallies.get(UNJOINED, 0),
             ),
-        )
-
-    def _version(
-        self, model: str, series: Series, windows: Mapping[int, Counts], *, with_windows: bool
-    ) -> pb.VersionReport:
-        total: Counts = Counter()
-        for counts in windows.values():
-            total.update(counts)
-        length_us = self._rules.window_s * 1_000_000
-        return pb.VersionReport(
-            model=model,
-            version=series.version,
-            arm=series.arm,
-            total=convert.measures_to_pb(Measures(total), self._rules),
-            windows=[
-                pb.WindowMeasures(
-                    start_time=convert.time_to_pb(start_us),
-                    end_time=convert.time_to_pb(start_us + length_us),
-                    measures=convert.measures_to_pb(Measures(counts), self._rules),
-                )
-                for start_us, counts in sorted(windows.items())
-                if with_windows
-            ],
         )
 
     def _lag(self, topic: str, snapshot: Snapshot) -> int:
