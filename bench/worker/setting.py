@@ -46,8 +46,9 @@ registry_stub = sibling("registry_stub")
 def rnn_package() -> dict[str, bytes]:
     """The shape of the demo's recipe: 2 bidirectional layers of 128."""
     from dragoman_models import rnn
+    from dragoman_models.rnn_shape import RnnHyperparameters
 
-    hyperparameters = rnn.RnnHyperparameters(vocabulary_size=world.VOCABULARY_SIZE, embedding_size=100, hidden_size=128)
+    hyperparameters = RnnHyperparameters(vocabulary_size=world.VOCABULARY_SIZE, embedding_size=100, hidden_size=128)
     network = rnn.RnnNetwork(hyperparameters, len(world.LABELS))
     return world.package("rnn", hyperparameters.to_mapping(), rnn.dump(network))
 

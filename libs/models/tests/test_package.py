@@ -4,12 +4,14 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import package
-from dragoman_models.architecture import LOADERS, load_classifier
+from dragoman_models.architecture import ARCHITECTURES, check_weights, load_classifier
 from dragoman_models.package import Architecture, ModelConfig, TokenizerFile, parse_model_config, to_json
+from dragoman_models.tensors import MAX_START_BYTES, TensorSpec, write_tensors
 
 
 def _content(**changes):
@@ -140,4 +142,39 @@ def test_an_unknown_architecture_lists_the_known_ones():
     config = _parse(architecture={"name": "transformers.automodel", "hyperparameters": {}})
     with pytest.raises(InvalidArgumentError, match="known: linear, rnn"):
         load_classifier(config, b"")
-    assert sorted(LOADERS) == ["linear", "rnn"]
+    assert sorted(ARCHITECTURES) == ["linear", "rnn"]
+
+
+def _weights(config, **changes):
+    specs = ARCHITECTURES["linear"].tensors(config.architecture.hyperparameters, len(config.labels)) | changes
+    arrays = {
+        name: np.zeros(spec.shape, np.float32 if spec.dtype == "F32" else np.int64) for name, spec in specs.items()
+    }
+    return write_tensors(arrays)
+
+
+def test_weights_are_checked_by_their_start_alone():
+    hyperparameters = {
+        "vocabulary_size": 9,
+        "ngram_max": 2,
+        "num_features": 5,
+        "sublinear_tf": True,
+        "temperature": 1.0,
+    }
+    config = _parse(architecture={"name": "linear", "hyperparameters": hyperparameters})
+    data = _weights(config)
+    check_weights(config, data[:MAX_START_BYTES], weights_bytes=len(data))
+    for broken, size, message in [
+        (data[:100], 100, "header of"),
+        (data, len(data) - 1, "tensors cover"),
+        (_weights(config, intercept=TensorSpec("F32", (7,))), None, "intercept is F32"),
+        (_weights(config, extra=TensorSpec("F32", (1,))), None, "unexpected tensor extra"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=message):
+            check_weights(config, broken, weights_bytes=size or len(broken))
+
+
+def test_weights_of_an_unknown_architecture_are_refused():
+    config = _parse(architecture={"name": "linera", "hyperparameters": {}})
+    with pytest.raises(InvalidArgumentError, match="'linera' is unknown; known: linear, rnn"):
+        check_weights(config, b"", weights_bytes=0)

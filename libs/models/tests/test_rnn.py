@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from dragoman_common.errors import InvalidArgumentError
-from dragoman_models import rnn
+from dragoman_models import rnn, rnn_shape
 from dragoman_models.contracts import ClassifierContract, random_batch
-from dragoman_models.rnn import RnnClassifier, RnnHyperparameters, RnnNetwork, pad
+from dragoman_models.rnn import RnnClassifier, RnnNetwork, pad
+from dragoman_models.rnn_shape import RnnHyperparameters
 
 # With more threads than free cores, OpenMP spends seconds spinning at every barrier of a tiny product.
 torch.set_num_threads(1)
@@ -220,4 +221,4 @@ def test_expected_tensors_are_those_of_the_network(cell, bidirectional, pooling)
         pooling=pooling,
     )
     built = {name: tuple(t.shape) for name, t in RnnNetwork(hyperparameters, 4).state_dict().items()}
-    assert {name: spec.shape for name, spec in rnn.tensor_specs(hyperparameters, 4).items()} == built
+    assert {name: spec.shape for name, spec in rnn_shape.tensor_specs(hyperparameters, 4).items()} == built

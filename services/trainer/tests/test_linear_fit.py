@@ -91,3 +91,20 @@ def test_a_label_without_rows_is_refused():
     rows, labels = _data()
     with pytest.raises(InvalidArgumentError, match="every one of the 4 labels"):
         _fit(rows, labels, num_labels=4)
+
+
+@pytest.mark.parametrize("solver", ["linear_svc", "logistic_regression"])
+def test_balanced_weights_find_a_rare_label_that_the_loss_would_give_up(solver):
+    generator = np.random.default_rng(3)
+    labels = np.array([0] * 190 + [1] * 10)
+    # Half of the common rows hold the rare label's word too: only its weight can win.
+    words = np.where(labels == 1, 2, np.where(np.arange(200) % 2, 2, 3))
+    rows = [np.concatenate([generator.integers(20, VOCABULARY_SIZE, 4), [word]]).astype(np.int32) for word in words]
+
+    def recall(class_weights):
+        fit = _fit(rows, labels, _replace(solver=solver, class_weights=class_weights, c=0.1, ngram_max=1), num_labels=2)
+        found = fit.classifier().score([rows[index] for index in range(190, 200)]).argmax(axis=1)
+        return float((found == 1).mean())
+
+    assert recall("none") == 0.0
+    assert recall("balanced") > 0.5

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from dragoman_common.errors import InvalidArgumentError
-from dragoman_models.rnn import RnnHyperparameters, RnnNetwork, dump, pad
+from dragoman_models.rnn import RnnNetwork, dump, pad
+from dragoman_models.rnn_shape import RnnHyperparameters
 from dragoman_trainer import loop
 from dragoman_trainer.loop import EncodedSplit, fit, measure
 from dragoman_trainer.recipe import TrainingRecipe
@@ -182,3 +183,24 @@ def test_an_exception_of_the_watcher_stops_the_training():
 
     with pytest.raises(StopError):
         fit(_network(), _split(40), _split(10), RECIPE, seed=1, on_step=watch)
+
+
+def test_balanced_weights_give_every_class_the_same_share_of_the_loss():
+    labels = np.array([0] * 12 + [1] * 3 + [2])
+    recipe = dataclasses.replace(RECIPE, class_weights="balanced")
+    weights_C = loop._class_weights(labels, recipe).numpy()
+    np.testing.assert_allclose(np.bincount(labels) * weights_C, 16 / 3, rtol=1e-6)
+    np.testing.assert_allclose(weights_C[labels].mean(), 1, rtol=1e-6)
+    assert loop._class_weights(labels, RECIPE) is None
+
+
+def test_balanced_weights_find_a_rare_label_sooner():
+    train = _split(30, majority=240)
+    dev = _split(60, seed=9)
+    accuracies = {}
+    for class_weights in ("none", "balanced"):
+        network = _network(seed=3)
+        recipe = dataclasses.replace(RECIPE, epochs=3, class_weights=class_weights)
+        fit(network, train, dev, recipe, seed=1)
+        accuracies[class_weights] = measure(network, dev)[1]
+    assert accuracies["balanced"] > accuracies["none"]

@@ -161,9 +161,10 @@ async def test_scores_beside_other_texts_equal_the_scores_alone(tmp_path, packag
     import torch
 
     from dragoman_models import rnn
+    from dragoman_models.rnn_shape import RnnHyperparameters
 
     torch.manual_seed(7)
-    hyperparameters = rnn.RnnHyperparameters(vocabulary_size=50, embedding_size=16, hidden_size=16)
+    hyperparameters = RnnHyperparameters(vocabulary_size=50, embedding_size=16, hidden_size=16)
     network = rnn.RnnNetwork(hyperparameters, 3)
     runner = await launch(tmp_path, package("rnn", hyperparameters.to_mapping(), rnn.dump(network)))
     try:

@@ -2,19 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry of architectures: the only way from a name in model.json to code.
 
-Owns the table name -> loader. Nothing a package says can import a module or add a row; an architecture is added here,
-in a review.
+Owns the table name -> architecture. Nothing a package says can import a module or add a row; an architecture is added
+here, in a review.
 
-    ModelConfig + weights bytes -> LOADERS[name] -> Classifier
+    ModelConfig -> ARCHITECTURES[name] -> the tensors that it needs       (no torch: for whoever keeps packages)
+    ModelConfig + weights bytes -> ARCHITECTURES[name] -> Classifier      (for whoever runs them)
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from dragoman_common.errors import InvalidArgumentError
-from dragoman_models import linear
+from dragoman_models import linear, rnn_shape
 from dragoman_models.classifier import Classifier
 from dragoman_models.fields import JsonScalar
 from dragoman_models.package import MODEL_FILE, ModelConfig
+from dragoman_models.tensors import TensorSpec, check_layout
 
 
 def _load_rnn(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> Classifier:
@@ -24,9 +27,25 @@ def _load_rnn(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weight
     return rnn.load(hyperparameters, num_labels, weights)
 
 
-LOADERS: Mapping[str, Callable[[Mapping[str, JsonScalar], int, bytes], Classifier]] = {
-    "linear": linear.load,
-    "rnn": _load_rnn,
+def _rnn_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
+    return rnn_shape.tensor_specs(rnn_shape.RnnHyperparameters.parse(hyperparameters), num_labels)
+
+
+def _linear_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
+    return linear.tensor_specs(linear.LinearHyperparameters.parse(hyperparameters), num_labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How one architecture is checked and loaded. Both raise InvalidArgumentError for what does not fit."""
+
+    tensors: Callable[[Mapping[str, JsonScalar], int], dict[str, TensorSpec]]
+    load: Callable[[Mapping[str, JsonScalar], int, bytes], Classifier]
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "linear": Architecture(_linear_tensors, linear.load),
+    "rnn": Architecture(_rnn_tensors, _load_rnn),
 }
 
 
@@ -40,10 +59,29 @@ def load_classifier(config: ModelConfig, weights: bytes) -> Classifier:
     Raises:
         InvalidArgumentError: unknown architecture, or hyperparameters or weights that do not fit it.
     """
-    loader = LOADERS.get(config.architecture.name)
-    if loader is None:
-        known = ", ".join(sorted(LOADERS))
+    return _architecture(config).load(config.architecture.hyperparameters, len(config.labels), weights)
+
+
+def check_weights(config: ModelConfig, weights_start: bytes, *, weights_bytes: int) -> None:
+    """Check that a package's weights file has exactly the tensors that its model.json needs, without loading it.
+
+    Args:
+        config: The parsed model.json.
+        weights_start: The file's first tensors.MAX_START_BYTES, or all of a shorter one.
+        weights_bytes: The file's size.
+
+    Raises:
+        InvalidArgumentError: unknown architecture, hyperparameters out of range, or a header that does not fit them.
+    """
+    expected = _architecture(config).tensors(config.architecture.hyperparameters, len(config.labels))
+    check_layout(weights_start, expected, size_bytes=weights_bytes)
+
+
+def _architecture(config: ModelConfig) -> Architecture:
+    architecture = ARCHITECTURES.get(config.architecture.name)
+    if architecture is None:
+        known = ", ".join(sorted(ARCHITECTURES))
         raise InvalidArgumentError(
             f"{MODEL_FILE}: architecture {config.architecture.name!r} is unknown; known: {known}"
         )
-    return loader(config.architecture.hyperparameters, len(config.labels), weights)
+    return architecture

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``rnn`` architecture: a stacked LSTM or GRU text classifier. The only module here that imports torch.
 
-Owns the network, its initialisation, its hyperparameters and the loaded classifier. It does not train: the trainer
-drives the same network class, so that what is served is what was trained.
+Owns the network, its initialisation and the loaded classifier; its shape is in rnn_shape.py. It does not train: the
+trainer drives the same network class, so that what is served is what was trained.
 
     ids_BT, lengths_B -> embedding -> [forward cell | backward cell on rows reversed within their length] x layers
                       -> pooling over real tokens only -> dropout -> linear -> logits_BC / temperature
@@ -15,8 +15,7 @@ faster to train on a CPU, because oneDNN has no packed kernels (2 layers, hidden
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,9 +24,9 @@ from torch import Tensor, nn
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds, check_batch, softmax
-from dragoman_models.fields import Fields, JsonScalar
-from dragoman_models.package import MODEL_FILE
-from dragoman_models.tensors import TensorSpec, read_tensors, write_tensors
+from dragoman_models.fields import JsonScalar
+from dragoman_models.rnn_shape import RnnHyperparameters, tensor_specs
+from dragoman_models.tensors import read_tensors, write_tensors
 
 PAD_ID = 0
 MAX_SCORING_ROWS = 64
@@ -39,60 +38,6 @@ SCORING_LENGTH_STEP = 8
 """score() pads rows to a multiple of this: oneDNN prepares each new shape for 0.5 ms a cell, so shapes should recur."""
 
 WARM_UP_TOKENS = 128
-
-CELLS = ("lstm", "gru")
-POOLINGS = ("max_mean", "last")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RnnHyperparameters:
-    """What fixes the network's shape and its scores.
-
-    Attributes:
-        pooling: ``max_mean`` concatenates the maximum and the mean over real tokens; ``last`` concatenates the forward
-            state at the last real token and the backward state at the first.
-        embedding_dropout: Share of embedding components dropped in training.
-        dropout: Share dropped between layers and before the output layer in training.
-        temperature: Logits are divided by it; fitted on held-out data after training.
-    """
-
-    cell: str = "lstm"
-    vocabulary_size: int
-    embedding_size: int
-    hidden_size: int
-    num_layers: int = 2
-    bidirectional: bool = True
-    pooling: str = "max_mean"
-    embedding_dropout: float = 0.0
-    dropout: float = 0.0
-    temperature: float = 1.0
-
-    @classmethod
-    def parse(cls, values: Mapping[str, JsonScalar]) -> Self:
-        """Check every hyperparameter; all are required, no other is accepted.
-
-        Raises:
-            InvalidArgumentError: a key or value outside what is listed here.
-        """
-        fields = Fields(
-            dict(values), what=f"{MODEL_FILE}: rnn hyperparameters", required=tuple(cls.__dataclass_fields__)
-        )
-        return cls(
-            cell=fields.text("cell", choices=CELLS),
-            vocabulary_size=fields.integer("vocabulary_size", low=2, high=1 << 22),
-            embedding_size=fields.integer("embedding_size", low=1, high=4096),
-            hidden_size=fields.integer("hidden_size", low=1, high=4096),
-            num_layers=fields.integer("num_layers", low=1, high=8),
-            bidirectional=fields.flag("bidirectional"),
-            pooling=fields.text("pooling", choices=POOLINGS),
-            embedding_dropout=fields.number("embedding_dropout", low=0, high=0.95),
-            dropout=fields.number("dropout", low=0, high=0.95),
-            temperature=fields.number("temperature", low=0.01, high=100),
-        )
-
-    def to_mapping(self) -> dict[str, JsonScalar]:
-        """Return the form that model.json holds."""
-        return asdict(self)
 
 
 class RnnNetwork(nn.Module):
@@ -268,25 +213,6 @@ def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: by
     network = RnnNetwork(parsed, num_labels)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
     return RnnClassifier(network)
-
-
-def tensor_specs(hyperparameters: RnnHyperparameters, num_labels: int) -> dict[str, TensorSpec]:
-    """Return the exact tensors of the network's weights file, without building the network."""
-    h = hyperparameters
-    # An LSTM has four gates a unit, a GRU three; torch stacks their weights in one matrix.
-    gates = h.hidden_size * (4 if h.cell == "lstm" else 3)
-    width = h.hidden_size * (2 if h.bidirectional else 1)
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (h.vocabulary_size, h.embedding_size)}
-    for layer in range(h.num_layers):
-        input_size = h.embedding_size if layer == 0 else width
-        for direction in ("ahead", "back") if h.bidirectional else ("ahead",):
-            name = f"layers.{layer}.{direction}"
-            shapes[f"{name}.weight_ih_l0"] = (gates, input_size)
-            shapes[f"{name}.weight_hh_l0"] = (gates, h.hidden_size)
-            shapes[f"{name}.bias_ih_l0"] = shapes[f"{name}.bias_hh_l0"] = (gates,)
-    shapes["output.weight"] = (num_labels, width * (2 if h.pooling == "max_mean" else 1))
-    shapes["output.bias"] = (num_labels,)
-    return {name: TensorSpec("F32", shape) for name, shape in shapes.items()}
 
 
 def dump(network: RnnNetwork) -> bytes:

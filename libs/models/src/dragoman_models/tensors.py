@@ -28,6 +28,8 @@ from dragoman_models.package import WEIGHTS_FILE
 from dragoman_text.strict_json import parse_object
 
 MAX_HEADER_BYTES = 1 << 20
+MAX_START_BYTES = MAX_HEADER_BYTES + 8
+"""However long the header is, it lies within the file's first bytes of this number."""
 MAX_WEIGHTS_BYTES = 4 << 30
 MAX_DIMENSIONS = 4
 
@@ -61,7 +63,7 @@ def read_tensors(data: bytes | memoryview, expected: Mapping[str, TensorSpec]) -
     Raises:
         InvalidArgumentError: the file is malformed, holds other tensors than expected, or a value is NaN or infinite.
     """
-    header, start = read_header(data)
+    header, start = read_header(data, size_bytes=len(data))
     _compare({name: spec for name, (spec, _) in header.items()}, expected)
     arrays: dict[str, Tensor] = {}
     for name, (spec, offset) in header.items():
@@ -74,19 +76,32 @@ def read_tensors(data: bytes | memoryview, expected: Mapping[str, TensorSpec]) -
     return arrays
 
 
-def read_header(data: bytes | memoryview) -> tuple[dict[str, tuple[TensorSpec, int]], int]:
+def check_layout(start: bytes, expected: Mapping[str, TensorSpec], *, size_bytes: int) -> None:
+    """Check by its first MAX_START_BYTES that a weights file holds exactly the expected tensors; values are not read.
+
+    Raises:
+        InvalidArgumentError: the header is malformed, or describes other tensors or another size.
+    """
+    header, _ = read_header(start, size_bytes=size_bytes)
+    _compare({name: spec for name, (spec, _) in header.items()}, expected)
+
+
+def read_header(data: bytes | memoryview, *, size_bytes: int) -> tuple[dict[str, tuple[TensorSpec, int]], int]:
     """Return each tensor's spec and offset, and where the buffer starts.
+
+    Args:
+        data: The file, or its first MAX_START_BYTES.
+        size_bytes: The size of the whole file.
 
     Raises:
         InvalidArgumentError: any deviation from the format as restricted above; tensors must tile the buffer exactly.
     """
-    size = len(data)
-    if not _LENGTH_BYTES < size <= MAX_WEIGHTS_BYTES:
+    if not _LENGTH_BYTES < size_bytes <= MAX_WEIGHTS_BYTES:
         raise InvalidArgumentError(
-            f"{WEIGHTS_FILE}: {size} bytes, must be over {_LENGTH_BYTES} and at most {MAX_WEIGHTS_BYTES}"
+            f"{WEIGHTS_FILE}: {size_bytes} bytes, must be over {_LENGTH_BYTES} and at most {MAX_WEIGHTS_BYTES}"
         )
     header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
-    if header_bytes > MAX_HEADER_BYTES or _LENGTH_BYTES + header_bytes > size:
+    if header_bytes > MAX_HEADER_BYTES or _LENGTH_BYTES + header_bytes > size_bytes:
         raise InvalidArgumentError(
             f"{WEIGHTS_FILE}: header of {header_bytes} bytes, the limit is {MAX_HEADER_BYTES} and the file"
         )
@@ -101,7 +116,7 @@ def read_header(data: bytes | memoryview) -> tuple[dict[str, tuple[TensorSpec, i
         spec, begin, end = _entry(name, entry)
         header[name] = (spec, begin)
         spans.append((begin, end))
-    _check_tiling(spans, size - start)
+    _check_tiling(spans, size_bytes - start)
     return header, start
 
 

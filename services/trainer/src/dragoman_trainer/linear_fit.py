@@ -71,10 +71,9 @@ def fit_linear(
     matrix = csr_matrix(
         (sparse.values, sparse.features, sparse.row_starts), shape=(len(rows), vectoriser.hyperparameters.num_features)
     )
-    if recipe.solver == "linear_svc":
-        solver = LinearSVC(C=recipe.c, random_state=seed, max_iter=MAX_ITERATIONS)
-    else:
-        solver = LogisticRegression(C=recipe.c, random_state=seed, max_iter=MAX_ITERATIONS)
+    weights = "balanced" if recipe.class_weights == "balanced" else None
+    build = LinearSVC if recipe.solver == "linear_svc" else LogisticRegression
+    solver = build(C=recipe.c, class_weight=weights, random_state=seed, max_iter=MAX_ITERATIONS)
     solver.fit(matrix, labels_N)
     coefficients, intercept = solver.coef_, solver.intercept_
     if num_labels == 2:

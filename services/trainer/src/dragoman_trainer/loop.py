@@ -58,7 +58,9 @@ def fit(
     steps_per_epoch = num_batches(len(train.rows), recipe.batch_size)
     num_steps = steps_per_epoch * recipe.epochs
     optimizer, scheduler = _optimizer(network, recipe, num_steps)
-    loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing, reduction="sum")
+    loss_function = nn.CrossEntropyLoss(
+        weight=_class_weights(train.labels, recipe), label_smoothing=recipe.label_smoothing, reduction="sum"
+    )
     lengths = np.array([row.size for row in train.rows])
     labels = torch.from_numpy(train.labels)
     history: list[EpochMetrics] = []
@@ -154,6 +156,14 @@ class _Tally:
     @property
     def accuracy(self) -> float:
         return self.num_correct / self.num_rows
+
+
+def _class_weights(labels_N: NDArray[np.int64], recipe: TrainingRecipe) -> torch.Tensor | None:
+    """N / (C x rows of the class): every class then adds the same to the loss, and the mean weight of a row is 1."""
+    if recipe.class_weights == "none":
+        return None
+    counts_C = np.bincount(labels_N)
+    return torch.from_numpy((len(labels_N) / (len(counts_C) * np.maximum(counts_C, 1))).astype(np.float32))
 
 
 def _optimizer(

@@ -20,6 +20,8 @@ from dragoman_models.fields import Fields, JsonValue
 
 FORMAT = "dragoman.recipe/1"
 MAX_RECIPE_BYTES = 64 << 10
+CLASS_WEIGHTS = ("none", "balanced")
+_OPTIONAL = {"class_weights"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,7 @@ class LinearRecipe:
     Attributes:
         solver: ``linear_svc`` (squared hinge) or ``logistic_regression``.
         refit_with_dev: Fit once more on train and dev together after the temperature was chosen on dev.
+        class_weights: ``balanced`` lets every label weigh the same in the loss, however many rows it has.
     """
 
     ngram_max: int
@@ -55,11 +58,12 @@ class LinearRecipe:
     solver: str
     c: float
     refit_with_dev: bool
+    class_weights: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RnnRecipe:
-    """The network; see dragoman_models.rnn.RnnHyperparameters. embedding_size counts only without vectors."""
+    """The network; see dragoman_models.rnn_shape.RnnHyperparameters. embedding_size counts only without vectors."""
 
     cell: str
     hidden_size: int
@@ -75,7 +79,7 @@ class RnnRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingRecipe:
-    """The gradient steps of the rnn section."""
+    """The gradient steps of the rnn section; class_weights as in LinearRecipe."""
 
     epochs: int
     batch_size: int
@@ -85,6 +89,7 @@ class TrainingRecipe:
     weight_decay: float
     clip_norm: float
     label_smoothing: float
+    class_weights: str = "none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +174,7 @@ def _tokenizer(value: JsonValue, what: str) -> TokenizerRecipe:
 
 
 def _linear(value: JsonValue, what: str) -> LinearRecipe:
-    fields = Fields(value, what=what, required=tuple(LinearRecipe.__dataclass_fields__))
+    fields = Fields(value, what=what, required=set(LinearRecipe.__dataclass_fields__) - _OPTIONAL, optional=_OPTIONAL)
     return LinearRecipe(
         ngram_max=fields.integer("ngram_max", low=1, high=3),
         min_document_frequency=fields.integer("min_document_frequency", low=1, high=1_000_000),
@@ -177,6 +182,7 @@ def _linear(value: JsonValue, what: str) -> LinearRecipe:
         solver=fields.text("solver", choices=("linear_svc", "logistic_regression")),
         c=fields.number("c", low=1e-4, high=1e4),
         refit_with_dev=fields.flag("refit_with_dev"),
+        class_weights=_class_weights(fields),
     )
 
 
@@ -201,7 +207,7 @@ def _rnn(value: JsonValue, what: str) -> RnnRecipe:
 
 
 def _training(value: JsonValue, what: str) -> TrainingRecipe:
-    fields = Fields(value, what=what, required=tuple(TrainingRecipe.__dataclass_fields__))
+    fields = Fields(value, what=what, required=set(TrainingRecipe.__dataclass_fields__) - _OPTIONAL, optional=_OPTIONAL)
     return TrainingRecipe(
         epochs=fields.integer("epochs", low=1, high=1000),
         batch_size=fields.integer("batch_size", low=1, high=4096),
@@ -211,7 +217,12 @@ def _training(value: JsonValue, what: str) -> TrainingRecipe:
         weight_decay=fields.number("weight_decay", low=0, high=1),
         clip_norm=fields.number("clip_norm", low=1e-3, high=1e3),
         label_smoothing=fields.number("label_smoothing", low=0, high=0.5),
+        class_weights=_class_weights(fields),
     )
+
+
+def _class_weights(fields: Fields) -> str:
+    return fields.text("class_weights", choices=CLASS_WEIGHTS) if "class_weights" in fields else "none"
 
 
 def _self_test(value: JsonValue, what: str) -> bool:

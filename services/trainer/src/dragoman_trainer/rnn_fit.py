@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from dragoman_models.rnn import RnnHyperparameters, RnnNetwork
+from dragoman_models.rnn import RnnNetwork
+from dragoman_models.rnn_shape import RnnHyperparameters
 from dragoman_trainer.embedding import VECTORS_FILE, load_vectors
 from dragoman_trainer.history import EpochMetrics, Step
 from dragoman_trainer.loop import EncodedSplit, fit
