@@ -82,7 +82,7 @@ def rows_from_pb(request: oip_pb2.ModelInferRequest, limits: CallLimits) -> list
     """
     unknown = [output.name for output in request.outputs if output.name != SCORES]
     if unknown or len(request.outputs) > 1:
-        raise InvalidArgumentError(f"outputs: this model answers {SCORES!r} only")
+        raise InvalidArgumentError(f"outputs: this model answers {SCORES!r} only; ask for it alone, or for none")
     names = sorted(tensor.name for tensor in request.inputs)
     if names != sorted((TOKEN_IDS, LENGTHS)):
         raise InvalidArgumentError(
@@ -187,7 +187,9 @@ def _int32(tensor: oip_pb2.ModelInferRequest.InferInputTensor, raw: bytes | None
         raise InvalidArgumentError(f"{tensor.name}: {len(tensor.shape)} dimensions, must have one")
     size = int(tensor.shape[0])
     if not 0 < size <= limit:
-        raise InvalidArgumentError(f"{tensor.name}: shape [{size}], must be from [1] to [{limit}]")
+        raise InvalidArgumentError(
+            f"{tensor.name}: shape [{size}], must be from [1] to [{limit}]; send the rows in several calls"
+        )
     if raw is None:
         contents = tensor.contents
         others = sum(len(getattr(contents, field.name)) for field in contents.DESCRIPTOR.fields) - len(
@@ -210,12 +212,13 @@ def _split(ids: NDArray[np.int32], lengths: NDArray[np.int32], limits: CallLimit
     if shortest < 1 or longest > limits.max_row_tokens:
         index = int(lengths.argmin() if shortest < 1 else lengths.argmax())
         raise InvalidArgumentError(
-            f"{LENGTHS}: row {index} has {int(lengths[index])} tokens, must be from 1 to {limits.max_row_tokens}"
+            f"{LENGTHS}: row {index} has {int(lengths[index])} tokens, must be from 1 to {limits.max_row_tokens}; "
+            "truncate the text when it is encoded"
         )
     total = int(lengths.sum(dtype=np.int64))
     if total != ids.size:
         raise InvalidArgumentError(f"{LENGTHS}: sum to {total}, {TOKEN_IDS} has {ids.size} elements")
     top = np.iinfo(np.int32).max if limits.vocabulary_size is None else limits.vocabulary_size - 1
     if int(ids.min()) < 0 or int(ids.max()) > top:
-        raise InvalidArgumentError(f"{TOKEN_IDS}: ids must be from 0 to {top}")
+        raise InvalidArgumentError(f"{TOKEN_IDS}: ids must be from 0 to {top}: encode with this version's tokenizer")
     return np.split(ids, np.cumsum(lengths, dtype=np.int64)[:-1])

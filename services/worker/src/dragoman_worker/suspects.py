@@ -3,10 +3,10 @@
 """Inputs that were in a model process when it died: who is suspected, and who is quarantined.
 
 Owns the strikes by input digest. A row that was in a crash is suspected, and runs alone until it has been scored once,
-which clears it; so at the next crash it is known whether it was the cause. An input is quarantined when it was in two
-crashes, with no success between, that the process caused itself (a fault, an exit), or in three by a signal from
-outside: the kernel's memory killer may be the answer to a certain input, and somebody's kill -9 must not make innocents
-guilty.
+which clears it; so at the next crash it is known whether it was the cause. An input is quarantined when it was, with no
+success between, in two ends of the process of which one was its own doing (a fault, an exit), or in three by a signal
+from outside: the kernel's memory killer may be the answer to a certain input, and somebody's kill -9 must not make
+innocents guilty.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ QUARANTINE_STRIKES = 3
 
 
 class QuarantinedInputError(InvalidArgumentError):
-    """This input ended the model's process more than once; it is not run again by this worker."""
+    """The model's process ended again and again while it ran this input; this worker does not run it again."""
 
 
 def input_digest(ids: TokenIds) -> str:
@@ -50,8 +50,9 @@ class Suspects:
         for index, ids in enumerate(rows):
             if self._strikes.get(input_digest(ids), 0) >= QUARANTINE_STRIKES:
                 raise QuarantinedInputError(
-                    f"row {index}: this input is quarantined: the model's process died twice while it ran "
-                    f"(input sha256 {input_digest(ids)[:16]}); send another text"
+                    f"row {index}: this input is quarantined: each time that it ran, the model's process ended (at "
+                    f"least twice, one of them by a fault of its own, or three times by signals from outside; input "
+                    f"sha256 {input_digest(ids)[:16]}); send another text"
                 )
 
     def is_suspect(self, ids: TokenIds) -> bool:
