@@ -46,8 +46,8 @@ def test_an_unknown_key_is_named_with_its_neighbours_and_the_file(rnn_recipe):
     with pytest.raises(InvalidArgumentError) as caught:
         _parse(rnn_recipe.replace("learning_rate", "learnig_rate"))
     assert caught.value.message == (
-        "my.yaml: training: unknown key 'learnig_rate'; allowed: batch_size, clip_norm, epochs, label_smoothing, "
-        "learning_rate, optimizer, schedule, weight_decay"
+        "my.yaml: training: unknown key 'learnig_rate'; allowed: batch_size, class_weights, clip_norm, epochs, "
+        "label_smoothing, learning_rate, optimizer, schedule, weight_decay"
     )
 
 
