@@ -1,0 +1,175 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two monitor processes on one store, one SIGSTOPped at a chosen statement and resumed: no row twice, none missing."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dragoman_events.memory import MemoryEventLog
+from dragoman_events.sqlite_log import SqliteEventLog
+from dragoman_events.topics import FEEDBACK, PREDICTIONS
+from dragoman_monitor.contracts import RULES
+from dragoman_monitor.sqlite import SqliteMonitorStore
+
+LIMIT_S = 60
+NUM_ROWS = 40
+
+# Reads both topics to their ends in batches of 4; stops itself before the n-th statement of a kind, if there is one.
+CHILD = """
+import logging, os, signal, sys, threading
+from pathlib import Path
+from dragoman_common.clock import SystemClock
+from dragoman_events.sqlite_log import SqliteEventLog
+from dragoman_events.topics import FEEDBACK, PREDICTIONS
+from dragoman_monitor.consumer import ConsumerSettings, TopicReader
+from dragoman_monitor.contracts import RULES
+from dragoman_monitor.convert import label_from_record, prediction_from_record
+from dragoman_monitor.dead_letter_topic import DeadLetterTopic
+from dragoman_monitor.sqlite import SqliteMonitorStore
+
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+sys.stdout.reconfigure(line_buffering=True)
+folder, fatal, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+log, store = SqliteEventLog(folder / "events.db"), SqliteMonitorStore(folder / "monitor.db", RULES)
+# A short wait: the other monitor may stand still with the lock in its hand.
+store._writer.execute("PRAGMA busy_timeout=20")
+seen = 0
+
+def trace(statement):
+    global seen
+    if statement.lstrip().startswith(fatal):
+        seen += 1
+        if seen == after:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+store._writer.set_trace_callback(trace)
+
+if sys.argv[4] == "no fence":
+    store._fence = lambda batch: store._writer.execute(
+        "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?)", (batch.topic, batch.partition, batch.following)
+    )
+
+print("opened")
+sys.stdin.readline()
+READ = {PREDICTIONS: prediction_from_record, FEEDBACK: label_from_record}
+
+def is_read(topic):
+    return store.offsets(topic).get(0, 0) >= log.end_offsets(topic)[0]
+
+class Stop(threading.Event):
+    def is_set(self):
+        return is_read(topic)
+
+    def wait(self, _):
+        return False
+
+# What was written to a topic while this process stood still in the other one is read, too.
+while topics := [topic for topic in READ if not is_read(topic)]:
+    topic, read = topics[0], READ[topics[0]]
+    TopicReader(
+        topic, read, log=log, store=store, send=DeadLetterTopic(log).send, clock=SystemClock(),
+        settings=ConsumerSettings(max_records=4, poll_timeout_s=0.0),
+    ).run(Stop())
+"""
+
+
+def start(folder, fatal="NEVER", after=1, bug=""):
+    """A monitor that has opened its files and waits for a word."""
+    arguments = [sys.executable, "-c", CHILD, str(folder), fatal, str(after), bug]
+    process = subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout.readline() == "opened\n", process.communicate()
+    return process
+
+
+def go(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def start_stopped(folder, fatal, after, bug=""):
+    """A monitor that stands still."""
+    process = start(folder, fatal, after, bug)
+    go(process)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), process.communicate()
+    return process
+
+
+@pytest.fixture
+def log(tmp_path):
+    log = SqliteEventLog(tmp_path / "events.db")
+    yield log
+    log.close()
+
+
+def write(world, log, numbers):
+    log.write(PREDICTIONS, [world.message(world.prediction(n)) for n in numbers])
+    log.write(FEEDBACK, [world.message(world.feedback(n)) for n in numbers])
+
+
+def is_each_row_counted_once(world, tmp_path, log, count):
+    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    clean = MemoryEventLog()
+    write(world, clean, range(count))
+    found = world.books(store)
+    store.close()
+    return found == world.books(world.recount(log)) == world.books(world.recount(clean))
+
+
+def overtake(world, tmp_path, log, fatal, after, bug=""):
+    """Stop a monitor, let another read everything, write more, resume; returns what the resumed one said."""
+    write(world, log, range(NUM_ROWS))
+    stopped = start_stopped(tmp_path, fatal, after, bug)
+    try:
+        other = start(tmp_path)
+        other.communicate("go\n", timeout=LIMIT_S)
+        assert other.returncode == 0
+        write(world, log, range(NUM_ROWS, 2 * NUM_ROWS))
+        stopped.send_signal(signal.SIGCONT)
+        output, _ = stopped.communicate(timeout=LIMIT_S)
+    finally:
+        stopped.kill()
+        stopped.wait()
+    assert stopped.returncode == 0, output
+    return output
+
+
+# BEGIN: a batch is polled, nothing is locked, and another monitor goes past it.
+@pytest.mark.parametrize(("fatal", "after"), [("BEGIN", 3), ("BEGIN", 6), ("BEGIN", 14), ("BEGIN", 20)])
+def test_a_monitor_that_was_stopped_between_batches_is_told_that_it_was_overtaken(world, tmp_path, log, fatal, after):
+    assert "another monitor was first" in overtake(world, tmp_path, log, fatal, after)
+    assert is_each_row_counted_once(world, tmp_path, log, 2 * NUM_ROWS)
+
+
+def test_without_the_fence_the_same_run_is_found_out(world, tmp_path, log):
+    overtake(world, tmp_path, log, "BEGIN", 6, bug="no fence")
+    assert not is_each_row_counted_once(world, tmp_path, log, 2 * NUM_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("fatal", "after"), [("UPDATE offsets", 3), ("INSERT INTO counts", 9), ("COMMIT", 4), ("COMMIT", 12)]
+)
+def test_a_monitor_that_was_stopped_inside_a_transaction_blocks_and_then_counts_once(
+    world, tmp_path, log, fatal, after
+):
+    write(world, log, range(NUM_ROWS))
+    other = start(tmp_path)
+    stopped = start_stopped(tmp_path, fatal, after)
+    try:
+        go(other)
+        # The lock is held by a process that stands still: the other says so and stays alive.
+        assert any("cannot read events now" in line for line in other.stdout)
+        stopped.send_signal(signal.SIGCONT)
+        outputs = [process.communicate(timeout=LIMIT_S) for process in (stopped, other)]
+    finally:
+        for process in (stopped, other):
+            process.kill()
+            process.wait()
+    assert stopped.returncode == other.returncode == 0, outputs
+    assert is_each_row_counted_once(world, tmp_path, log, NUM_ROWS)
