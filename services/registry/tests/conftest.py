@@ -139,6 +139,10 @@ class Client:
         request = pb.ListEvidenceRequest(model="r8", version=version, **more)
         return list((await self.stub.ListEvidence(request, timeout=TIMEOUT_S)).evidence)
 
+    async def withdraw(self, version: int, *, model: str = "r8", reason: str = "leaks") -> pb.Tombstone:
+        request = pb.WithdrawVersionRequest(model=model, version=version, reason=reason)
+        return (await self.stub.WithdrawVersion(request, timeout=TIMEOUT_S)).tombstone
+
     async def rule(self, *rules: pb.GateRule, **more) -> pb.GatePolicy:
         """Set r8's gate policy."""
         request = pb.SetGatePolicyRequest(**({"model": "r8", "rules": rules} | more))

@@ -36,6 +36,7 @@ from dragoman_registry.servicer import RegistryServicer, scan_forever
 from dragoman_registry.settings import RegistrySettings, store_root
 from dragoman_registry.settled import probe
 from dragoman_registry.watch import AliasWatch
+from dragoman_registry.withdrawal import Withdrawals
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def assemble(
     reader = RecordReader(store, trusted)
     catalog = Catalog(store=store, reader=reader, watch=watch)
     news = EventLogNews(log) if log else NoNews()
-    policies = PolicyBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock)
+    policies = PolicyBook(store=store, keys=trusted, catalog=catalog, key=key, clock=clock)
     defaults = DefaultRules(
         trial_aliases=frozenset(config.trial_aliases), ungated_aliases=frozenset(config.ungated_aliases)
     )
@@ -123,6 +124,7 @@ def assemble(
         downloads=Downloads(store),
         evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
         policies=policies,
+        withdrawals=Withdrawals(store=store, catalog=catalog, key=key, clock=clock),
         watch=watch,
     )
     return servicer, catalog

@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dragoman_common.errors import DataLossError
+from dragoman_models.record import VersionManifest
 from dragoman_registry import layout
 from dragoman_registry.alias import StoredEvent
-from dragoman_registry.model_version import ModelVersionNotFoundError, StoredVersion
+from dragoman_registry.model_version import ModelVersionNotFoundError, StoredTombstone, StoredVersion
 from dragoman_registry.ports import ObjectStore
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.watch import AliasWatch
@@ -26,10 +27,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class ModelEntry:
-    """One model's verified versions by number, and the newest verified event of each alias."""
+    """One model's verified versions and tombstones by number, and the newest verified event of each alias."""
 
     versions: dict[int, StoredVersion] = field(default_factory=dict)
     aliases: dict[str, StoredEvent] = field(default_factory=dict)
+    tombstones: dict[int, StoredTombstone] = field(default_factory=dict)
 
 
 class Catalog:
@@ -114,6 +116,30 @@ class Catalog:
             self.learn_event(event)
         return chain
 
+    def known_tombstone(self, manifest: VersionManifest) -> StoredTombstone | None:
+        """Return the word that a version is withdrawn, as far as it was read; for lists."""
+        entry = self._tenants.get(manifest.tenant, {}).get(manifest.model)
+        return entry.tombstones.get(manifest.number) if entry else None
+
+    def learn_tombstone(self, tombstone: StoredTombstone) -> None:
+        """Take note of a verified tombstone. It is never forgotten, also when the store loses it."""
+        record = tombstone.record
+        self._entry(record.tenant, record.model).tombstones[record.version] = tombstone
+
+    async def checked_tombstone(self, manifest: VersionManifest) -> StoredTombstone | None:
+        """Return the word that a version is withdrawn, if there is one; damage is logged.
+
+        Raises:
+            DataLossError: what is kept there does not verify. Who removes or plants a tombstone stops the version only.
+        """
+        if (known := self.known_tombstone(manifest)) is not None:
+            return known
+        with _damage_logged():
+            found = await self._reader.tombstone(manifest)
+        if found is not None:
+            self.learn_tombstone(found)
+        return found
+
     async def scan(self) -> None:
         """Compare with the store, take in what is new, and log what does not verify.
 
@@ -130,6 +156,12 @@ class Catalog:
             if name.isdecimal() and (known is None or int(name) not in known.versions):
                 with suppress(DataLossError, ModelVersionNotFoundError):
                     await self.checked_version(tenant, model, int(name))
+        entry = self._entry(tenant, model)
+        for name in await self._store.names_below(layout.tombstones(tenant, model)):
+            version = entry.versions.get(int(name)) if name.isdecimal() else None
+            if version is not None:
+                with suppress(DataLossError):
+                    await self.checked_tombstone(version.manifest)
         for alias in await self._store.names_below(layout.aliases(tenant, model)):
             with suppress(DataLossError):
                 await self.checked_chain(tenant, model, alias)

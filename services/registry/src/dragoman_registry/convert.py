@@ -14,14 +14,14 @@ from dragoman_models.file_digest import FileDigest
 from dragoman_models.record import Lineage
 from dragoman_registry.alias import StoredEvent
 from dragoman_registry.catalog import ModelEntry
-from dragoman_registry.model_version import StoredVersion
+from dragoman_registry.model_version import StoredTombstone, StoredVersion
 from dragoman_registry.upload import Chunk
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS = 253_402_300_799
 
 
-def version_to_pb(version: StoredVersion) -> pb.ModelVersion:
+def version_to_pb(version: StoredVersion, tombstone: StoredTombstone | None) -> pb.ModelVersion:
     manifest = version.manifest
     return pb.ModelVersion(
         tenant=manifest.tenant,
@@ -43,6 +43,17 @@ def version_to_pb(version: StoredVersion) -> pb.ModelVersion:
         lineage=lineage_to_pb(manifest.lineage),
         manifest=signed_pb2.SignedRecord(envelope=version.envelope),
         signature_bundle=version.signature_bundle,
+        tombstone=tombstone_to_pb(tombstone) if tombstone else None,
+    )
+
+
+def tombstone_to_pb(tombstone: StoredTombstone) -> pb.Tombstone:
+    record = tombstone.record
+    return pb.Tombstone(
+        reason=record.reason,
+        withdrawn_by=record.withdrawn_by,
+        withdraw_time=time_to_pb(record.withdraw_time),
+        record=signed_pb2.SignedRecord(envelope=tombstone.envelope),
     )
 
 

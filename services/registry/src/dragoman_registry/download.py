@@ -9,7 +9,8 @@ checks again against the signed manifest.
 import asyncio
 from collections.abc import AsyncIterator
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError, NotFoundError
+from dragoman_common.errors import DataLossError, InvalidArgumentError, NotFoundError, UnimplementedError
+from dragoman_models.file_digest import FileDigest
 from dragoman_models.record import VersionManifest
 from dragoman_models.verify_files import StreamCheck
 from dragoman_registry import layout
@@ -38,11 +39,7 @@ class Downloads:
             InvalidArgumentError: the offset lies outside of the file.
             DataLossError: the store holds other bytes. The last piece was then not sent.
         """
-        file = file_named(manifest.files, path)
-        if file is None:
-            raise FileNotInVersionError(
-                f"version {manifest.number} of model {manifest.model} has no file {path[:80]!r}"
-            )
+        file = _listed(manifest, path)
         if not 0 <= offset_bytes <= file.size_bytes:
             raise InvalidArgumentError(f"offset_bytes must be from 0 to {file.size_bytes}, the size of {path}")
         what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
@@ -67,3 +64,23 @@ class Downloads:
         check.finish()
         if held:
             yield held
+
+    async def url(self, manifest: VersionManifest, path: str, *, lifetime_s: int) -> str:
+        """Return a URL that reads the file from the store for a while; on that way only the reader checks it.
+
+        Raises:
+            FileNotInVersionError: the manifest does not list the path.
+            UnimplementedError: this store has no such URLs.
+        """
+        file = _listed(manifest, path)
+        url = await self._store.presigned_url(layout.blob(manifest.tenant, file.sha256), lifetime_s=lifetime_s)
+        if url is None:
+            raise UnimplementedError("this registry's store hands out no URLs; use DownloadFile")
+        return url
+
+
+def _listed(manifest: VersionManifest, path: str) -> FileDigest:
+    file = file_named(manifest.files, path)
+    if file is None:
+        raise FileNotInVersionError(f"version {manifest.number} of model {manifest.model} has no file {path[:80]!r}")
+    return file

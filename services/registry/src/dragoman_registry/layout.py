@@ -9,6 +9,7 @@ tenants/<t>/models/<m>/versions/<n>                the signed version: the commi
 tenants/<t>/models/<m>/aliases/<a>/<sequence>      one signed event
 tenants/<t>/models/<m>/evidence/<n>/<digest>       one signed document about the version
 tenants/<t>/models/<m>/policies/<sequence>         one signed change of the gate policy
+tenants/<t>/models/<m>/tombstones/<n>              the signed word that version n is withdrawn
 """
 
 TENANTS = "tenants"
@@ -66,3 +67,11 @@ def policies(tenant: str, model: str) -> str:
 
 def policy_record(tenant: str, model: str, sequence: int) -> str:
     return f"{policies(tenant, model)}/{sequence}"
+
+
+def tombstones(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/tombstones"
+
+
+def tombstone(tenant: str, model: str, number: int) -> str:
+    return f"{tombstones(tenant, model)}/{number}"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError, NotFoundError
+from dragoman_common.errors import DataLossError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from dragoman_models.fields import Fields
 from dragoman_models.file_digest import FileDigest, check_files, is_sha256, root_sha256
 from dragoman_models.package import (
@@ -25,6 +25,7 @@ from dragoman_models.package import (
 from dragoman_models.record import MAX_RECIPE_CHARS, Lineage, VersionManifest
 from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey, sign_manifest, sign_model
+from dragoman_models.tombstone import TombstoneRecord
 from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, verify_manifest, verify_model_bundle
 from dragoman_registry.name import check_name
 from dragoman_text.strict_json import parse_object
@@ -64,6 +65,24 @@ class StoredVersion:
     manifest: VersionManifest
     envelope: bytes
     signature_bundle: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredTombstone:
+    """The word that a version is withdrawn, as the store keeps it, verified."""
+
+    record: TombstoneRecord
+    envelope: bytes
+
+
+class VersionWithdrawnError(FailedPreconditionError):
+    """The version is out of use for good."""
+
+    def __init__(self, record: TombstoneRecord) -> None:
+        """Say who withdrew it, and why."""
+        super().__init__(
+            f"version {record.version} of model {record.model} was withdrawn by {record.withdrawn_by}: {record.reason}"
+        )
 
 
 def check_request(request: PublishRequest, *, max_file_bytes: int, max_version_bytes: int) -> PublishRequest:

@@ -3,13 +3,16 @@
 """Setting a model's gate policy and reading it: one create adds a signed record to the chain policies/<sequence>."""
 
 import asyncio
+import hashlib
 import logging
 import secrets
+from collections import OrderedDict
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, FailedPreconditionError
-from dragoman_models.policy_record import sign_policy
+from dragoman_models.policy_record import PolicyRecord, sign_policy, verify_policy
 from dragoman_models.signing import SigningKey
+from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.gate_policy import (
@@ -21,28 +24,29 @@ from dragoman_registry.gate_policy import (
     next_policy,
     set_before,
 )
-from dragoman_registry.ports import ObjectExistsError, ObjectStore
-from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectExistsError, ObjectNotFoundError, ObjectStore
 from dragoman_registry.settled import create_settled
 
 logger = logging.getLogger(__name__)
 
 MAX_CHANGES = 1000
+MAX_REMEMBERED = 10_000
 
 
 class PolicyBook:
     """The policies of every model."""
 
     def __init__(
-        self, *, store: ObjectStore, reader: RecordReader, catalog: Catalog, key: SigningKey, clock: Clock
+        self, *, store: ObjectStore, keys: VerifyingKeys, catalog: Catalog, key: SigningKey, clock: Clock
     ) -> None:
         """Wire the parts; nothing is read or written."""
         self._store = store
-        self._reader = reader
+        self._keys = keys
         self._catalog = catalog
         self._key = key
         self._clock = clock
         self._lengths: dict[tuple[str, str], int] = {}
+        self._verified: OrderedDict[tuple[str, bytes, PolicyRecord | None], PolicyRecord] = OrderedDict()
 
     async def chain(self, tenant: str, model: str) -> PolicyChain:
         """Return every record of a model's policy, oldest first; empty when it has none.
@@ -50,7 +54,7 @@ class PolicyBook:
         Raises:
             DataLossError: the chain does not verify, or is shorter than it was.
         """
-        chain = await self._reader.policies(tenant, model)
+        chain = await self._read(tenant, model)
         known = self._lengths.get((tenant, model), 0)
         if len(chain) < known:
             raise DataLossError(f"{tenant}/{model}/policies/{known}: is gone from the store")
@@ -100,3 +104,26 @@ class PolicyBook:
             extra={"tenant": record.tenant, "model": record.model, "sequence": record.sequence, "by": record.set_by},
         )
         return StoredPolicy(record=record, envelope=envelope)
+
+    async def _read(self, tenant: str, model: str) -> list[StoredPolicy]:
+        """Return every change of a model's gate policy, oldest first; empty when there was none.
+
+        Raises:
+            DataLossError: a record is missing, is not this model's, or does not continue the one before it.
+        """
+        length = len(await self._store.names_below(layout.policies(tenant, model)))
+        chain: list[StoredPolicy] = []
+        for sequence in range(1, length + 1):
+            key = layout.policy_record(tenant, model, sequence)
+            try:
+                data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+            except ObjectNotFoundError:
+                raise DataLossError(f"{tenant}/{model}/policies/{sequence}: is missing") from None
+            previous = chain[-1].record if chain else None
+            seen = (key, hashlib.sha256(data).digest(), previous)
+            if seen not in self._verified:
+                self._verified[seen] = verify_policy(data, self._keys, tenant=tenant, model=model, previous=previous)
+                if len(self._verified) > MAX_REMEMBERED:
+                    self._verified.popitem(last=False)
+            chain.append(StoredPolicy(record=self._verified[seen], envelope=data))
+        return chain

@@ -30,6 +30,7 @@ from dragoman_registry.catalog import Catalog
 from dragoman_registry.gate import Contender, GateRefusedError
 from dragoman_registry.gate_policy import DefaultRules, rule_for_move
 from dragoman_registry.gate_rules import judge
+from dragoman_registry.model_version import VersionWithdrawnError
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ModelNews, ObjectExistsError, ObjectStore
 from dragoman_registry.record_reader import RecordReader
@@ -76,29 +77,43 @@ class Promotion:
 
         Raises:
             ModelVersionNotFoundError: no such version.
+            VersionWithdrawnError: it is out of use.
             GateRefusedError: with the measurements.
             AliasMovedFirstError: another move came first.
             DataLossError: the alias's chain or the version does not verify.
         """
         async with self._turns.setdefault((move.tenant, move.model, move.alias), asyncio.Lock()):
-            event, is_new = await self._move(move)
-        if is_new:
-            await self._announce(event)
+            version = (await self._reader.version(move.tenant, move.model, move.version)).manifest
+            chain = await self._catalog.checked_chain(move.tenant, move.model, move.alias)
+            if (earlier := made_before(chain, move)) is not None:
+                return earlier
+            await self._refuse_withdrawn(version)
+            check_expected(chain, move)
+            await self._refuse_too_many(chain, move)
+            try:
+                summary = await self._gate(move, chain, version)
+            except GateRefusedError as error:
+                logger.info("move refused", extra={"model": move.model, "alias": move.alias, "reason": error.message})
+                raise
+            event = await self._append(chain, move, version, summary)
+            try:
+                # Whoever withdraws a version looks at the aliases before and after; this is the other half of that.
+                await self._refuse_withdrawn(version)
+            except VersionWithdrawnError:
+                await self._take_back([*chain, event])
+                raise
+        await self._announce(event)
         return event
 
-    async def _move(self, move: Move) -> tuple[StoredEvent, bool]:
-        version = (await self._reader.version(move.tenant, move.model, move.version)).manifest
-        chain = await self._catalog.checked_chain(move.tenant, move.model, move.alias)
-        if (earlier := made_before(chain, move)) is not None:
-            return earlier, False
-        check_expected(chain, move)
+    async def _refuse_withdrawn(self, version: VersionManifest) -> None:
+        if (tombstone := await self._catalog.checked_tombstone(version)) is not None:
+            raise VersionWithdrawnError(tombstone.record)
+
+    async def _refuse_too_many(self, chain: Chain, move: Move) -> None:
         if not chain and len(await self._store.names_below(layout.aliases(move.tenant, move.model))) >= MAX_ALIASES:
             raise FailedPreconditionError(f"model {move.model} has {MAX_ALIASES} aliases, which is the limit")
-        try:
-            summary = await self._gate(move, chain, version)
-        except GateRefusedError as error:
-            logger.info("move refused", extra={"model": move.model, "alias": move.alias, "reason": error.message})
-            raise
+
+    async def _append(self, chain: Chain, move: Move, version: VersionManifest, summary: str) -> StoredEvent:
         record = next_record(
             chain,
             move,
@@ -117,7 +132,25 @@ class Promotion:
             ) from None
         event = StoredEvent(record=record, envelope=envelope)
         self._catalog.learn_event(event)
-        return event, True
+        return event
+
+    async def _take_back(self, chain: Chain) -> None:
+        """Undo a move to a version that was withdrawn while it was made; a first move has nothing to go back to."""
+        if len(chain) == 1:
+            return
+        before, taken = chain[-2].record, chain[-1].record
+        version = (await self._reader.version(before.tenant, before.model, before.stable_version)).manifest
+        move = Move(
+            tenant=before.tenant,
+            model=before.model,
+            alias=before.alias,
+            version=version.number,
+            reason=f"version {taken.stable_version} was withdrawn while the alias was moved to it",
+            expected_sequence=taken.sequence,
+            request_id=secrets.token_hex(16),
+            moved_by="registry:registry",
+        )
+        await self._announce(await self._append(chain, move, version, f"returns to version {version.number}"))
 
     async def _gate(self, move: Move, chain: Chain, version: VersionManifest) -> str:
         policies = await self._policies.chain(move.tenant, move.model)

@@ -16,16 +16,16 @@ from dragoman_models.evaluation import DatasetEvaluation, parse_evaluation
 from dragoman_models.evidence import EvidenceRecord, verify_evidence
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.package import EVALUATION_FILE
-from dragoman_models.policy_record import PolicyRecord, verify_policy
 from dragoman_models.record import VersionManifest
+from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys
 from dragoman_models.verify_files import verify_chunks
 from dragoman_registry import layout
 from dragoman_registry.alias import StoredEvent, extend_chain
 from dragoman_registry.evidence import EvidenceNotFoundError, StoredEvidence
-from dragoman_registry.gate_policy import StoredPolicy
 from dragoman_registry.model_version import (
     ModelVersionNotFoundError,
+    StoredTombstone,
     StoredVersion,
     file_named,
     read_version_object,
@@ -43,7 +43,6 @@ class RecordReader:
         self._keys = keys
         self._verified: OrderedDict[tuple[str, bytes], StoredVersion] = OrderedDict()
         self._evidence: OrderedDict[tuple[str, bytes], EvidenceRecord] = OrderedDict()
-        self._policies: OrderedDict[tuple[str, bytes, PolicyRecord | None], PolicyRecord] = OrderedDict()
         self._chains: OrderedDict[str, tuple[list[bytes], list[StoredEvent]]] = OrderedDict()
 
     async def version(self, tenant: str, model: str, number: int) -> StoredVersion:
@@ -88,28 +87,22 @@ class RecordReader:
             self._chains.popitem(last=False)
         return chain
 
-    async def policies(self, tenant: str, model: str) -> list[StoredPolicy]:
-        """Return every change of a model's gate policy, oldest first; empty when there was none.
+    async def tombstone(self, manifest: VersionManifest) -> StoredTombstone | None:
+        """Return the word that a version is withdrawn, if there is one.
 
         Raises:
-            DataLossError: a record is missing, is not this model's, or does not continue the one before it.
+            DataLossError: what is kept there does not verify, or speaks of other content.
         """
-        length = len(await self._store.names_below(layout.policies(tenant, model)))
-        chain: list[StoredPolicy] = []
-        for sequence in range(1, length + 1):
-            key = layout.policy_record(tenant, model, sequence)
-            try:
-                data = await self._store.read(key)
-            except ObjectNotFoundError:
-                raise DataLossError(f"{tenant}/{model}/policies/{sequence}: is missing") from None
-            previous = chain[-1].record if chain else None
-            seen = (key, hashlib.sha256(data).digest(), previous)
-            if seen not in self._policies:
-                self._policies[seen] = verify_policy(data, self._keys, tenant=tenant, model=model, previous=previous)
-                if len(self._policies) > MAX_REMEMBERED:
-                    self._policies.popitem(last=False)
-            chain.append(StoredPolicy(record=self._policies[seen], envelope=data))
-        return chain
+        tenant, model, number = manifest.tenant, manifest.model, manifest.number
+        key = layout.tombstone(tenant, model, number)
+        try:
+            data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+        except ObjectNotFoundError:
+            return None
+        record = verify_tombstone(data, self._keys, tenant=tenant, model=model, version=number)
+        if record.root_sha256 != manifest.root_sha256:
+            raise DataLossError(f"{tenant}/{model}/tombstones/{number}: speaks of other content")
+        return StoredTombstone(record=record, envelope=data)
 
     async def evidence(self, manifest: VersionManifest) -> list[StoredEvidence]:
         """Return what was added to a version, oldest first.

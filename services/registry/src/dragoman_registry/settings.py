@@ -35,6 +35,8 @@ class RegistrySettings:
     """Largest file of a version, in bytes."""
     max_version_bytes: int = 64 << 30
     """Largest version, all files together, in bytes."""
+    file_url_lifetime_s: int = 300
+    """How long a URL of GetFileUrl can be used, 1 to 604800. A download that has begun is not cut off by it."""
     max_concurrent_uploads: int = 64
     """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder, or, on S3,
     three parts in memory: 15 MiB for files up to 48 GiB."""
@@ -42,6 +44,15 @@ class RegistrySettings:
     """Aliases that take any version that was evaluated at all, better or not."""
     ungated_aliases: tuple[str, ...] = ()
     """Aliases without any gate. For experiments; never what users are answered by."""
+
+    def __post_init__(self) -> None:
+        """Refuse what S3 would refuse only when the first URL is asked for.
+
+        Raises:
+            ValueError: with the setting's name.
+        """
+        if not 1 <= self.file_url_lifetime_s <= 604800:
+            raise ValueError("file_url_lifetime_s must be from 1 to 604800")
 
 
 def store_root(url: str) -> Path:
