@@ -63,6 +63,7 @@ async def test_killed_during_an_upload_it_lists_nothing_and_the_retry_makes_one_
         ({"EVENTS_URL": "kafka://broker"}, 1, "kafka"),
         ({"STORE": "x"}, 2, "DRAGOMAN_REGISTRY_STORE"),
         ({"SCAN_PERIOD_S": "soon"}, 2, "SCAN_PERIOD_S"),
+        ({"FILE_URL_LIFETIME_S": "0"}, 2, "file_url_lifetime_s"),
     ],
 )
 async def test_a_wrong_setting_ends_the_start_with_its_name(home: Home, changes, code, text):

@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import signal
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+import urllib3
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_common.settings import Secret
@@ -59,6 +61,25 @@ async def test_publish_alias_and_download_survive_a_restart_of_registry_and_stor
         assert (event.sequence, event.stable_version) == (1, 1)
         for path, data in files.items():
             assert hashlib.sha256(await download(stub, 1, path)).digest() == hashlib.sha256(data).digest(), path
+
+
+async def test_a_file_is_pulled_from_the_store_by_the_url_that_the_registry_hands_out(minio, home_on, make):
+    files = make.good() | {"weights.safetensors": bytes(range(256)) * ((2 * PART_BYTES + 256) // 256)}
+    home = home_on(minio, minio.make_bucket())
+    home.settings["FILE_URL_LIFETIME_S"] = "60"
+    async with home.served() as (_, stub):
+        await stub.PublishVersion(stream(make.upload(files, piece_bytes=PIECE_BYTES)), timeout=60)
+        request = pb.GetFileUrlRequest(model="r8", number=1, path="weights.safetensors")
+        reply = await stub.GetFileUrl(request, timeout=20)
+        request.path = "unlisted"
+        with pytest.raises(grpc.RpcError) as caught:
+            await stub.GetFileUrl(request, timeout=20)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    with urllib3.PoolManager() as http:
+        pulled = await asyncio.to_thread(http.request, "GET", reply.url)
+    assert hashlib.sha256(pulled.data).digest() == hashlib.sha256(files["weights.safetensors"]).digest()
+    left_s = reply.expire_time.ToDatetime(UTC) - datetime.now(UTC)
+    assert timedelta(0) < left_s <= timedelta(seconds=60)
 
 
 @pytest.mark.parametrize(
