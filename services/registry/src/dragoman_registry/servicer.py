@@ -33,8 +33,8 @@ from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_ti
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_book import EvidenceBook
-from dragoman_registry.evidence_servicer import EvidenceServicer
-from dragoman_registry.model_version import PublishRequest, StoredVersion, check_request
+from dragoman_registry.evidence_servicer import EvidenceServicer, check_place
+from dragoman_registry.model_version import PublishRequest, StoredVersion, VersionWithdrawnError, check_request
 from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
 from dragoman_registry.policy_book import PolicyBook
@@ -44,6 +44,7 @@ from dragoman_registry.publish import Publisher
 from dragoman_registry.settings import RegistrySettings
 from dragoman_registry.upload import Chunk
 from dragoman_registry.watch import AliasWatch
+from dragoman_registry.withdrawal import Withdrawal, Withdrawals
 
 if TYPE_CHECKING:
     import grpc
@@ -72,6 +73,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         downloads: Downloads,
         evidence: EvidenceBook,
         policies: PolicyBook,
+        withdrawals: Withdrawals,
         watch: AliasWatch,
     ) -> None:
         """Wire the parts."""
@@ -82,6 +84,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         self._downloads = downloads
         self._evidence = evidence
         self._policies = policies
+        self._withdrawals = withdrawals
         self._watch = watch
         self._num_uploads = 0
 
@@ -111,7 +114,8 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
             version, is_new = await self._publisher.publish(request, _chunks(requests))
         finally:
             self._num_uploads -= 1
-        return pb.PublishVersionResponse(version=convert.version_to_pb(version), created=is_new)
+        tombstone = None if is_new else await self._catalog.checked_tombstone(version.manifest)
+        return pb.PublishVersionResponse(version=convert.version_to_pb(version, tombstone), created=is_new)
 
     async def GetVersion(self, request: pb.GetVersionRequest, _context: Context) -> pb.GetVersionResponse:  # noqa: N802
         _, tenant = caller_and_tenant()
@@ -130,7 +134,8 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
                     f"{tenant}/{request.model}/versions/{event.stable_version}: is not the content that "
                     f"{request.alias} points to"
                 )
-        return pb.GetVersionResponse(version=convert.version_to_pb(version))
+        tombstone = await self._catalog.checked_tombstone(version.manifest)
+        return pb.GetVersionResponse(version=convert.version_to_pb(version, tombstone))
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _context: Context) -> pb.ListVersionsResponse:  # noqa: N802
         _, tenant = caller_and_tenant()
@@ -142,7 +147,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
             for version in self._catalog.versions(tenant, request.model)
             if before is None or version.manifest.number < before
         ]
-        page, has_more = fill_page(versions, size, convert.version_to_pb)
+        page, has_more = fill_page(versions, size, self._listed)
         return pb.ListVersionsResponse(versions=page, next_page_token=str(page[-1].number) if has_more else "")
 
     async def ListModels(self, request: pb.ListModelsRequest, _context: Context) -> pb.ListModelsResponse:  # noqa: N802
@@ -159,14 +164,14 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
     ) -> AsyncIterator[pb.DownloadFileResponse]:
         _, tenant = caller_and_tenant()
         check_name(request.model, field="model")
-        version = await self._version(tenant, request.model, request.number)
+        version = await self._usable(tenant, request.model, request.number)
         async for data in self._downloads.stream(version.manifest, request.path, offset_bytes=request.offset_bytes):
             yield pb.DownloadFileResponse(data=data)
 
     async def GetFileUrl(self, request: pb.GetFileUrlRequest, _context: Context) -> pb.GetFileUrlResponse:  # noqa: N802
         _, tenant = caller_and_tenant()
         check_name(request.model, field="model")
-        version = await self._version(tenant, request.model, request.number)
+        version = await self._usable(tenant, request.model, request.number)
         lifetime_s = self._settings.file_url_lifetime_s
         # Before signing, so that the URL never ends sooner than it says.
         expire_time = datetime.now(UTC) + timedelta(seconds=lifetime_s)
@@ -187,6 +192,20 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         )
         event = await self._promotion.move(check_move(move))
         return pb.SetAliasResponse(event=convert.event_to_pb(event))
+
+    async def WithdrawVersion(  # noqa: N802 - the name of the RPC
+        self, request: pb.WithdrawVersionRequest, _context: Context
+    ) -> pb.WithdrawVersionResponse:
+        caller, tenant = caller_and_tenant()
+        check_place(request.model, request.version)
+        wish = Withdrawal(
+            tenant=tenant,
+            model=request.model,
+            version=request.version,
+            reason=request.reason,
+            withdrawn_by=who(caller),
+        )
+        return pb.WithdrawVersionResponse(tombstone=convert.tombstone_to_pb(await self._withdrawals.withdraw(wish)))
 
     async def GetAlias(self, request: pb.GetAliasRequest, _context: Context) -> pb.GetAliasResponse:  # noqa: N802
         _, tenant = caller_and_tenant()
@@ -237,6 +256,15 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         if number < 1:
             raise InvalidArgumentError("number must be at least 1")
         return await self._catalog.checked_version(tenant, model, number)
+
+    async def _usable(self, tenant: str, model: str, number: int) -> StoredVersion:
+        version = await self._version(tenant, model, number)
+        if (tombstone := await self._catalog.checked_tombstone(version.manifest)) is not None:
+            raise VersionWithdrawnError(tombstone.record)
+        return version
+
+    def _listed(self, version: StoredVersion) -> pb.ModelVersion:
+        return convert.version_to_pb(version, self._catalog.known_tombstone(version.manifest))
 
     async def _chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
         check_name(model, field="model")
