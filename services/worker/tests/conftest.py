@@ -15,6 +15,7 @@ from dragoman_common.clock import SystemClock
 from dragoman_common.server import Service
 from dragoman_common.testing import Running, running
 from dragoman_worker.admission import AdmissionLimits
+from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
@@ -24,6 +25,7 @@ from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 from dragoman_worker.process_runner import ProcessRunner
+from dragoman_worker.starter import StarterLimits, VersionStarter
 
 STUB = Path(__file__).parent / "stub_model_process.py"
 
@@ -158,12 +160,21 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
         cache_folder = tmp_path / "cache"
         cache = Cache(cache_folder, max_bytes=changes.pop("max_cache_bytes", 1 << 30))
         linger_ms = changes.pop("linger_ms", 0)
+        starter_limits = StarterLimits(
+            max_loaded_versions=changes.pop("max_loaded_versions", 8),
+            max_concurrent_loads=changes.pop("max_concurrent_loads", 2),
+        )
         placement = Placement(
             registry=world.registry,
-            keys=world.keys,
-            loader=Loader(world.registry, cache),
-            make_engine=lambda name, files, on_change: Engine(
-                name, launcher=launcher, files=files, limits=engine_limits(**changes), on_change=on_change
+            book=AliasBook(world.registry, world.keys, SystemClock()),
+            starter=VersionStarter(
+                registry=world.registry,
+                keys=world.keys,
+                loader=Loader(world.registry, cache),
+                make_engine=lambda name, files, on_change: Engine(
+                    name, launcher=launcher, files=files, limits=engine_limits(**changes), on_change=on_change
+                ),
+                limits=starter_limits,
             ),
             clock=SystemClock(),
             limits=PlacementLimits(linger_ms=linger_ms, first_retry_ms=20, max_retry_ms=100),

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry's gRPC face over a MemoryRegistry: what a worker calls, and no more."""
 
+from datetime import UTC
+
 from google.protobuf.duration_pb2 import Duration
 
 from dragoman.common.v1 import signed_pb2
@@ -34,6 +36,12 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
                 is_snapshot_complete=update.is_snapshot_complete,
                 heartbeat_period=Duration(seconds=60),
             )
+
+    async def GetAlias(self, request, _context):
+        envelope = await self.registry.alias_envelope(
+            current_caller().tenant, request.model, request.alias, at_time=request.at_time.ToDatetime(UTC)
+        )
+        return pb.GetAliasResponse(event=pb.AliasEvent(record=signed_pb2.SignedRecord(envelope=envelope)))
 
     async def GetVersion(self, request, _context):
         envelope = await self.registry.manifest_envelope(current_caller().tenant, request.model, request.number)

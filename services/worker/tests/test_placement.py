@@ -14,6 +14,7 @@ from dragoman_common.errors import UnavailableError
 from dragoman_models.architecture import load_classifier
 from dragoman_models.package import parse_model_config
 from dragoman_models.signing import SigningKey
+from dragoman_worker.alias_book import MAX_REFUSED
 from dragoman_worker.held_version import State
 
 ROW = np.array([3, 5, 7], dtype=np.int32)
@@ -234,3 +235,70 @@ async def test_signed_package_that_is_no_model_is_failed_not_fatal(world, follow
     follower = await follow()
     await follower.until_states({1: "FAILED"})
     assert follower.held(1).reason.startswith("INVALID_ARGUMENT: weights.safetensors")
+
+
+async def test_version_above_the_limit_is_failed_with_the_limit_and_loaded_when_there_is_a_place(
+    world, follow, linear_package
+):
+    manifests = [world.publish(number, linear_package(number)) for number in (1, 2, 3)]
+    world.point(manifests[0])
+    world.point(manifests[1], alias="second")
+    follower = await follow(max_loaded_versions=2)
+    await follower.until_states({1: "READY", 2: "READY"})
+    world.point(manifests[2], alias="third")
+    await follower.until_states({1: "READY", 2: "READY", 3: "FAILED"})
+    assert follower.held(3).reason.startswith("FAILED_PRECONDITION: the worker holds 2 versions")
+    assert "MAX_LOADED_VERSIONS" in follower.held(3).reason
+    world.point(manifests[0], alias="second")
+    await follower.until_states({1: "READY", 3: "READY"})
+
+
+async def test_loads_wait_for_their_turn(world, follow, linear_package, monkeypatch):
+    num_now = most = 0
+    follower = await follow(max_concurrent_loads=2)
+    launch = follower.launcher.launch
+
+    async def counted(files):
+        nonlocal num_now, most
+        num_now += 1
+        most = max(most, num_now)
+        try:
+            return await launch(files)
+        finally:
+            num_now -= 1
+
+    monkeypatch.setattr(follower.launcher, "launch", counted)
+    for number in range(1, 6):
+        world.point(world.publish(number, linear_package(number)), alias=f"alias-{number}")
+    await follower.until_states(dict.fromkeys(range(1, 6), "READY"))
+    assert most == 2
+
+
+async def test_refused_events_with_names_that_nobody_signed_take_bounded_memory(world, follow, linear_package):
+    world.point(world.publish(1, linear_package(1)))
+    follower = await follow()
+    await follower.until_states({1: "READY"})
+    forged = world.event(world.publish(2, linear_package(2)), key=SigningKey.generate())
+    for index in range(3 * MAX_REFUSED):
+        world.registry.set_alias(dataclasses.replace(forged, alias=f"{index}-{'x' * 10_000}", stable_version=index + 2))
+    last = 3 * MAX_REFUSED + 1
+    await follower.until(lambda: last in follower.states())
+    refused = [held for held in follower.placement.held() if held.state is State.FAILED]
+    assert len(refused) == MAX_REFUSED
+    assert max(len(held.reason) for held in refused) <= 1024
+    assert follower.states()[1] == "READY"
+
+
+async def test_defect_while_loading_is_reported_and_tried_again(world, follow, linear_package, monkeypatch):
+    follower = await follow()
+    launch = follower.launcher.launch
+
+    async def broken(_files):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(follower.launcher, "launch", broken)
+    world.point(world.publish(1, linear_package(1)))
+    await follower.until_states({1: "FAILED"})
+    assert follower.held(1).reason == "MODEL_FAILED: a defect of the worker; its log has it"
+    monkeypatch.setattr(follower.launcher, "launch", launch)
+    await follower.until_states({1: "READY"})

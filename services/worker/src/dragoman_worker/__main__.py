@@ -17,6 +17,7 @@ from dragoman_common.settings import load
 from dragoman_models.verify import VerifyingKeys
 from dragoman_worker import metrics
 from dragoman_worker.admission import AdmissionLimits
+from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
@@ -27,6 +28,7 @@ from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 from dragoman_worker.registry_client import RegistryClient
 from dragoman_worker.servicer import POLICY, InferenceServicer, WorkerServicer
 from dragoman_worker.settings import WorkerSettings
+from dragoman_worker.starter import StarterLimits, VersionStarter
 from inference import oip_pb2_grpc
 
 
@@ -70,12 +72,22 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
     ) as channel:
         registry = RegistryClient(channel)
         cache = await asyncio.to_thread(Cache, settings.cache_folder, max_bytes=settings.max_cache_bytes)
+        keys = VerifyingKeys.load(settings.registry_keys_file)
+        clock = SystemClock()
         placement = Placement(
             registry=registry,
-            keys=VerifyingKeys.load(settings.registry_keys_file),
-            loader=Loader(registry, cache),
-            make_engine=make_engine,
-            clock=SystemClock(),
+            book=AliasBook(registry, keys, clock),
+            starter=VersionStarter(
+                registry=registry,
+                keys=keys,
+                loader=Loader(registry, cache),
+                make_engine=make_engine,
+                limits=StarterLimits(
+                    max_loaded_versions=settings.max_loaded_versions,
+                    max_concurrent_loads=settings.max_concurrent_loads,
+                ),
+            ),
+            clock=clock,
             limits=PlacementLimits(
                 linger_ms=settings.drain_linger_ms,
                 first_retry_ms=settings.first_load_retry_ms,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from dragoman_common.errors import UnavailableError
+from dragoman_common.errors import DragomanError, UnavailableError
 from dragoman_models.record import VersionManifest
 from dragoman_worker.engine import Engine
 
@@ -101,5 +101,7 @@ class HeldVersion:
 
 def failure_text(error: Exception) -> str:
     """Return what a report says of a failure: DATA_LOSS: what was found."""
-    name = type(error).__name__.removesuffix("Error")
+    own = type(error)
+    shared = next((kind for kind in own.__mro__ if kind.__module__ == DragomanError.__module__), own)
+    name = shared.__name__.removesuffix("Error")
     return f"{re.sub(r'(?<=[a-z])(?=[A-Z])', '_', name).upper()}: {error}"

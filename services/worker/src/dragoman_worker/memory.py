@@ -5,6 +5,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from dragoman_common.errors import NotFoundError, UnavailableError
 from dragoman_worker.ports import AliasUpdate
@@ -16,18 +17,24 @@ class MemoryRegistry:
     Attributes:
         is_away: Every call fails, and watches break.
         num_downloads: By path.
+        num_failing_downloads: So many of the next downloads fail as if it were away.
+        alias_history: What alias_envelope finds, by alias: times and envelopes, oldest first.
     """
 
     def __init__(self) -> None:
         self._updates: dict[tuple[str, str, str], AliasUpdate] = {}
         self._watchers: set[asyncio.Queue[AliasUpdate | None]] = set()
+        self.alias_history: defaultdict[tuple[str, str, str], list[tuple[datetime, bytes]]] = defaultdict(list)
         self.manifests: dict[tuple[str, str, int], bytes] = {}
         self.files: dict[tuple[str, str, int], dict[str, bytes]] = {}
         self.is_away = False
+        self.num_failing_downloads = 0
         self.num_downloads: defaultdict[str, int] = defaultdict(int)
 
-    def set_alias(self, update: AliasUpdate) -> None:
-        """Store an event and tell the watchers."""
+    def set_alias(self, update: AliasUpdate, move_time: datetime | None = None) -> None:
+        """Store an event and tell the watchers; one without a time enters no history."""
+        if move_time is not None:
+            self.alias_history[update.tenant, update.model, update.alias].append((move_time, update.envelope))
         self._updates[update.tenant, update.model, update.alias] = update
         for queue in self._watchers:
             queue.put_nowait(update)
@@ -52,6 +59,14 @@ class MemoryRegistry:
         finally:
             self._watchers.discard(queue)
 
+    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
+        """See ports.Registry."""
+        self._check()
+        until_then = [envelope for time, envelope in self.alias_history[tenant, model, alias] if time <= at_time]
+        if not until_then:
+            raise NotFoundError(f"{model}@{alias} did not exist then")
+        return until_then[-1]
+
     async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
         """See ports.Registry."""
         self._check()
@@ -66,6 +81,9 @@ class MemoryRegistry:
         """See ports.Registry."""
         self._check()
         self.num_downloads[path] += 1
+        if self.num_failing_downloads:
+            self.num_failing_downloads -= 1
+            raise UnavailableError("the registry is away")
         try:
             content = self.files[tenant, model, number][path]
         except KeyError:

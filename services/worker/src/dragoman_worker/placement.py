@@ -2,42 +2,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which versions this worker runs: what the registry's aliases point to, once it is proven.
 
-Owns the desired set, the order new before old, and retries. Not how a version gets to the disk (loader.py) or runs
-(engine.py).
+Owns the desired set, the order new before old, and retries. Not what is believed of an alias (alias_book.py), not which
+earlier version stands in (stand_in.py), not one attempt to load (starter.py), nor how a version runs (engine.py).
 
-    watch -> alias event: signature, place, chain -> wanted versions -> manifest: signature, place, digest -> files ->
-    load and warm beside the old version -> READY -> the old one lingers, drains, and its process ends
+    watch -> alias book -> wanted versions -> loaded and warm beside the old version -> READY -> the old one lingers,
+    drains, and its process ends
 
 A version that fails to load changes nothing for the one that serves: an alias lets go of its old versions only when all
-its new ones are READY. The failure is reported with its reason, and tried again.
+its new ones are READY. The failure is reported with its reason, and tried again. Where no old version is held, because
+this worker has just started, an earlier one stands in.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import TypeAlias
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DataLossError, DragomanError
-from dragoman_models.package import MODEL_FILE, ModelConfig, parse_model_config
-from dragoman_models.record import AliasRecord
-from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event, verify_manifest
+from dragoman_common.errors import DragomanError
+from dragoman_worker.alias_book import AliasBook, AliasKey, refs_of
 from dragoman_worker.backoff import Backoff
-from dragoman_worker.engine import Engine
 from dragoman_worker.held_version import HeldVersion, State, VersionRef, failure_text
-from dragoman_worker.loader import Loader
-from dragoman_worker.package_reader import read_package
-from dragoman_worker.ports import AliasUpdate, ModelFailedError, ModelFiles, Registry, RunnerEndedError
+from dragoman_worker.ports import AliasUpdate, ModelFailedError, Registry, RunnerEndedError
+from dragoman_worker.stand_in import StandIns, is_lasting
+from dragoman_worker.starter import VersionStarter
 
 logger = logging.getLogger(__name__)
 
-AliasKey: TypeAlias = tuple[str, str, str]
 VersionKey: TypeAlias = tuple[str, str, int]
-MakeEngine: TypeAlias = Callable[[str, Callable[[], Awaitable[ModelFiles]], Callable[[], None]], Engine]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,35 +53,24 @@ class Placement:
     """Follows the registry. follow runs in the background; the rest answers from memory."""
 
     def __init__(
-        self,
-        *,
-        registry: Registry,
-        keys: VerifyingKeys,
-        loader: Loader,
-        make_engine: MakeEngine,
-        clock: Clock,
-        limits: PlacementLimits,
+        self, *, registry: Registry, book: AliasBook, starter: VersionStarter, clock: Clock, limits: PlacementLimits
     ) -> None:
         """Prepare; nothing runs before follow.
 
         Args:
             registry: What is followed.
-            keys: Whose signatures count.
-            loader: Brings files.
-            make_engine: (name, files, on_change) -> Engine, not started.
+            book: What is believed of it.
+            starter: Starts versions.
             clock: For the times that are reported.
             limits: See PlacementLimits.
         """
         self._registry = registry
-        self._keys = keys
-        self._loader = loader
-        self._make_engine = make_engine
+        self._book = book
+        self._starter = starter
         self._clock = clock
         self._limits = limits
-        self._aliases: dict[AliasKey, AliasRecord] = {}
-        self._wanted: dict[AliasKey, frozenset[VersionRef]] = {}
+        self._stand_ins = StandIns(book)
         self._serving: dict[AliasKey, frozenset[VersionRef]] = {}
-        self._refused: dict[AliasKey, HeldVersion] = {}
         self._held: dict[VersionKey, HeldVersion] = {}
         self._changed = asyncio.Event()
         self._has_snapshot = False
@@ -103,9 +86,7 @@ class Placement:
 
     def held(self, tenant: str | None = None) -> Iterator[HeldVersion]:
         """Every version that is held or was refused, of one tenant or of all."""
-        refused = (
-            one for one in self._refused.values() if (one.ref.tenant, one.ref.model, one.ref.number) not in self._held
-        )
+        refused = (one for one in self._book.refused() if _key(one) not in self._held)
         for one in (*self._held.values(), *refused):
             if tenant is None or one.ref.tenant == tenant:
                 yield one
@@ -143,50 +124,30 @@ class Placement:
         self._held.clear()
 
     def _take(self, update: AliasUpdate) -> None:
-        if update.envelope:
-            key = (update.tenant, update.model, update.alias)
-            try:
-                record = self._verified(key, update.envelope)
-            except DataLossError as error:
-                logger.error("alias event refused", extra={"error": error.message})  # noqa: TRY400 - the text says all
-                ref = VersionRef(tenant=update.tenant, model=update.model, number=update.stable_version, root_sha256="")
-                self._refused[key] = HeldVersion(ref, self._clock.now())
-                self._refused[key].move(State.FAILED, self._clock.now(), failure_text(error))
-            else:
-                self._refused.pop(key, None)
-                self._aliases[key] = record
-                self._wanted[key] = frozenset(_refs(record))
+        if update.envelope and (key := self._book.take(update)) is not None:
+            self._stand_ins.drop(key)
         self._has_snapshot = self._has_snapshot or update.is_snapshot_complete
         self._reconcile()
-
-    def _verified(self, key: AliasKey, envelope: bytes) -> AliasRecord:
-        """The event, if a trusted key signed it for this alias and it does not contradict what was seen."""
-        tenant, model, alias = key
-        record = verify_alias_event(envelope, self._keys, tenant=tenant, model=model, alias=alias)
-        seen = self._aliases.get(key)
-        if seen is None or seen == record:
-            return record
-        what = f"{tenant}/{model}/aliases/{alias}"
-        if record.sequence <= seen.sequence:
-            raise DataLossError(f"{what}: event {record.sequence} came after event {seen.sequence} was seen")
-        # After a broken watch events may be missing between the two; the signature and the rising number must do then.
-        if record.sequence == seen.sequence + 1 and record.previous_sha256 != payload_sha256(seen):
-            raise DataLossError(f"{what}: event {record.sequence} does not continue the event seen before it")
-        return record
 
     def _reconcile(self) -> None:
         """Start what is wanted, retire what nothing needs; called after every change."""
         if self._is_closed:
             return
-        for key, refs in self._wanted.items():
+        wanted = {key: refs_of(record) for key, record in self._book.records.items()}
+        for key, refs in wanted.items():
             if all(self._is_ready(ref) for ref in refs):
                 self._serving[key] = refs
-        wanted = frozenset[VersionRef]().union(*self._wanted.values())
-        needed = wanted.union(*self._serving.values())
+                self._stand_ins.drop(key)
+        for key, ref in list(self._stand_ins.refs()):
+            if self._is_ready(ref):
+                self._serving[key] = frozenset({ref})
+                self._stand_ins.drop(key)
+        to_run = frozenset(ref for _, ref in self._stand_ins.refs()).union(*wanted.values())
+        needed = to_run.union(*self._serving.values())
         for held in list(self._held.values()):
             if held.ref not in needed:
                 self._retire(held)
-        for ref in sorted(wanted):
+        for ref in sorted(to_run):
             self._start(ref)
         self._changed.set()
         self._changed = asyncio.Event()
@@ -227,8 +188,7 @@ class Placement:
         if held.engine is not None:
             await held.engine.drain()
             await held.engine.close()
-        if held.manifest is not None:
-            await self._loader.release(held.manifest)
+        await self._starter.release(held)
         logger.info("version unloaded", extra={"version": held.ref.name})
         del self._held[_key(held)]
         # It may have been wanted again meanwhile.
@@ -236,14 +196,19 @@ class Placement:
 
     async def _load(self, held: HeldVersion) -> None:
         backoff = Backoff(first_s=self._limits.first_retry_ms / 1000, max_s=self._limits.max_retry_ms / 1000)
+        num_failures = 0
         while True:
             await asyncio.sleep(backoff.next_s())
             try:
-                await self._load_once(held)
+                await self._starter.start(held, self._reconcile)
             except (DragomanError, ModelFailedError, RunnerEndedError) as error:
-                logger.error("version not loaded", extra={"version": held.ref.name, "error": failure_text(error)})  # noqa: TRY400 - expected
-                held.move(State.FAILED, self._clock.now(), failure_text(error))
-                self._reconcile()
+                num_failures += 1
+                await self._failed(held, error, num_failures)
+            except Exception:
+                # A defect of ours in one version must not leave it LOADING for ever, and this worker never ready.
+                logger.exception("version not loaded by a defect", extra={"version": held.ref.name})
+                num_failures += 1
+                await self._failed(held, ModelFailedError("a defect of the worker; its log has it"), num_failures)
             else:
                 break
         logger.info("version ready", extra={"version": held.ref.name})
@@ -251,48 +216,16 @@ class Placement:
         held.move(State.READY, self._clock.now())
         self._reconcile()
 
-    async def _load_once(self, held: HeldVersion) -> None:
-        ref = held.ref
-        envelope = await self._registry.manifest_envelope(ref.tenant, ref.model, ref.number)
-        manifest = verify_manifest(envelope, self._keys, tenant=ref.tenant, model=ref.model, number=ref.number)
-        if manifest.root_sha256 != ref.root_sha256:
-            raise DataLossError(f"{ref.name}: the alias names other content than the version's manifest")
-        held.manifest = manifest
-        config = await asyncio.to_thread(_read_config, await self._loader.prepare(manifest))
-        if config.labels != manifest.labels:
-            raise DataLossError(f"{ref.name}: {MODEL_FILE} and the manifest name different labels")
-        size = config.architecture.hyperparameters.get("vocabulary_size")
-        held.vocabulary_size = size if isinstance(size, int) else None
-        engine = self._make_engine(ref.name, partial(self._loader.prepare, manifest), self._reconcile)
-        try:
-            await engine.start()
-        except BaseException:
-            with suppress(RunnerEndedError):
-                await engine.close()
-            raise
-        held.engine = engine
-
-
-def _read_config(files: ModelFiles) -> ModelConfig:
-    content = read_package(files.folder, files.sha256_by_path, keep=frozenset({MODEL_FILE}))
-    return parse_model_config(content[MODEL_FILE])
+    async def _failed(self, held: HeldVersion, error: Exception, num_failures: int) -> None:
+        logger.error("version not loaded", extra={"version": held.ref.name, "error": failure_text(error)})
+        if is_lasting(error, num_failures):
+            for key in list(self._book.records):
+                if key not in self._serving:
+                    await self._stand_ins.failed(key, held.ref)
+        # Only now: while the way back is read, this worker is not settled.
+        held.move(State.FAILED, self._clock.now(), failure_text(error))
+        self._reconcile()
 
 
 def _key(held: HeldVersion) -> VersionKey:
     return (held.ref.tenant, held.ref.model, held.ref.number)
-
-
-def _refs(record: AliasRecord) -> Iterator[VersionRef]:
-    yield VersionRef(
-        tenant=record.tenant,
-        model=record.model,
-        number=record.stable_version,
-        root_sha256=record.stable_root_sha256,
-    )
-    if record.candidate is not None:
-        yield VersionRef(
-            tenant=record.tenant,
-            model=record.model,
-            number=record.candidate.version,
-            root_sha256=record.candidate.root_sha256,
-        )

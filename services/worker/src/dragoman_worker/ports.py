@@ -8,6 +8,7 @@ process_runner.py; fakes: memory.py.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +112,14 @@ class Registry(Protocol):
 
     def watch_aliases(self) -> AsyncIterator[AliasUpdate]:
         """The newest event of every alias of every tenant, then each new one; ends or fails when the stream breaks."""
+        ...
+
+    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
+        """Return the signed event by which an alias pointed somewhere at a past time.
+
+        Raises:
+            NotFoundError: there was no such alias then.
+        """
         ...
 
     async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:

@@ -8,6 +8,7 @@ signatures are placement.py's.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import grpc
 
@@ -51,6 +52,14 @@ class RegistryClient:
                 yield _update_from_pb(reply)
         finally:
             call.cancel()
+
+    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
+        """See ports.Registry."""
+        request = pb.GetAliasRequest(model=model, alias=alias)
+        request.at_time.FromDatetime(at_time)
+        with translated(), calling_as(tenant):
+            reply = await self._stub.GetAlias(request)
+        return reply.event.record.envelope
 
     async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
         """See ports.Registry."""

@@ -26,6 +26,11 @@ class WorkerSettings:
     """PEM public keys whose signatures on versions and aliases count."""
     max_cache_bytes: int = 20 * 1024**3
     """The cache's bound; versions in use beyond it fail to load."""
+    max_loaded_versions: int = 32
+    """Versions held at once, those that load and drain counted: each is a process with its model's memory. A promotion
+    needs a place beside the version that it replaces."""
+    max_concurrent_loads: int = 2
+    """Versions that are fetched, checked and warmed at once; the others wait. Restarts do not wait."""
     num_threads: int | None = None
     """Compute threads of each model process; unset: all cores but one, at least one."""
     max_batch_size: int = 64
@@ -64,6 +69,8 @@ class WorkerSettings:
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         for name in (
+            "max_loaded_versions",
+            "max_concurrent_loads",
             "max_batch_size",
             "max_batch_tokens",
             "max_waiting_requests",
