@@ -46,7 +46,7 @@ def check_key(key: str) -> list[str]:
 
 
 MAX_OBJECT_BYTES = 16 << 20
-"""Read at most so much of an object whose size is not known: what a writer to the store left there may have any size."""
+"""Read at most so much of an object whose size is not known: what somebody left in the store may have any size."""
 
 
 class ObjectStore(Protocol):
