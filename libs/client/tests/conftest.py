@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dragoman.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -52,9 +53,10 @@ class FakePlatform:
     registry: Any
     launcher: Any
     monitor: Any
+    worker: Any
     state: PlatformState
 
-    async def dragoman(self, *arguments: str, stdin: str = "", **variables: str) -> Result:
+    async def dragoman(self, *arguments: str, stdin: str | bytes = "", **variables: str) -> Result:
         """The command's result; it runs in a thread, because it has an event loop of its own."""
         environ = {"DRAGOMAN_HOME": str(self.home.root), "USER": "ada", "COLUMNS": "200", **variables}
         return await asyncio.to_thread(CliRunner().invoke, app, list(arguments), input=stdin, env=environ)
@@ -97,6 +99,7 @@ async def platform(home: Home) -> AsyncIterator[FakePlatform]:
         "registry": (fakes.Registry(), registry_pb2, registry_pb2_grpc, "Registry"),
         "launcher": (fakes.Launcher(), launcher_pb2, launcher_pb2_grpc, "Launcher"),
         "monitor": (fakes.Monitor(), monitor_pb2, monitor_pb2_grpc, "Monitor"),
+        "worker": (fakes.Worker(), worker_pb2, worker_pb2_grpc, "Worker"),
     }
     own = ProcessIdentity.of(os.getpid())
     assert own is not None
@@ -134,5 +137,6 @@ async def platform(home: Home) -> AsyncIterator[FakePlatform]:
             registry=fake["registry"][0],
             launcher=fake["launcher"][0],
             monitor=fake["monitor"][0],
+            worker=fake["worker"][0],
             state=state,
         )

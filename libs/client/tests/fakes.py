@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The four services that the SDK and the command call, in this process, with answers that tests know."""
 
+import asyncio
+import importlib.util
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import jwt
 
 from dragoman.common.v1 import signed_pb2
 from dragoman.gateway.v1 import gateway_pb2
+from dragoman.inference.v1 import worker_pb2
 from dragoman.launcher.v1 import launcher_pb2
 from dragoman.monitor.v1 import monitor_pb2
 from dragoman.registry.v1 import registry_pb2
@@ -20,9 +25,26 @@ from dragoman_common.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from dragoman_models.record import AliasRecord
+from dragoman_models.signing import sign_alias_record
+from dragoman_models.verify import payload_sha256
 
+
+def _load(name: str) -> Any:
+    # importlib mode puts no test folder on the path.
+    spec = importlib.util.spec_from_file_location(f"client_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fake_trust = _load("fake_trust")
 LABELS = ("acq", "earn")
-DIGEST = "5f" * 32
+KEY = fake_trust.KEY
+TIME = fake_trust.TIME
+DIGEST = fake_trust.VERSION.root_sha256
 
 
 class UserAuthenticator:
@@ -80,8 +102,27 @@ class Gateway:
         return gateway_pb2.ListModelsResponse(models=[served])
 
 
+def alias_record(sequence: int, version: int) -> AliasRecord:
+    """Event 1 or 2 of r8@prod, for events and for those who verify them."""
+    return AliasRecord(
+        tenant="local",
+        model="r8",
+        alias="prod",
+        sequence=sequence,
+        stable_version=version,
+        stable_root_sha256=DIGEST,
+        moved_by="operator:operator",
+        move_time=TIME,
+        request_id=f"q{sequence}",
+        nonce="n",
+        reason="because",
+        previous_sha256=payload_sha256(alias_record(1, 1)) if sequence > 1 else "",
+    )
+
+
 def alias_event(version: int, sequence: int) -> registry_pb2.AliasEvent:
     event = registry_pb2.AliasEvent(
+        record=signed_pb2.SignedRecord(envelope=sign_alias_record(alias_record(sequence, version), KEY)),
         tenant="local",
         model="r8",
         alias="prod",
@@ -97,10 +138,11 @@ def alias_event(version: int, sequence: int) -> registry_pb2.AliasEvent:
     return event
 
 
-class Registry:
+class Registry(fake_trust.Trust):
     """Refuses version 3 at the gate; pages hold one entry, so that callers must turn them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.published: dict[str, bytes] = {}
         self.tenants: list[str] = []
 
@@ -207,6 +249,26 @@ class Launcher:
     ) -> AsyncIterator[launcher_pb2.ReadJobLogResponse]:
         yield launcher_pb2.ReadJobLogResponse(data=b"epoch 1\n")
         yield launcher_pb2.ReadJobLogResponse(data=b"epoch 2\n")
+
+
+class Worker:
+    """Says each of its reports, then waits to be left."""
+
+    def __init__(self) -> None:
+        self.reports = [[self.version(worker_pb2.LOAD_STATE_READY)]]
+
+    @staticmethod
+    def version(state: worker_pb2.LoadState, reason: str = "", *, number: int = 2) -> worker_pb2.LoadedVersion:
+        return worker_pb2.LoadedVersion(
+            tenant="local", model="r8", number=number, root_sha256=DIGEST, state=state, reason=reason
+        )
+
+    async def WatchLoaded(
+        self, _request: worker_pb2.WatchLoadedRequest, _: object
+    ) -> AsyncIterator[worker_pb2.WatchLoadedResponse]:
+        for versions in self.reports:
+            yield worker_pb2.WatchLoadedResponse(versions=versions)
+        await asyncio.Event().wait()
 
 
 class Monitor:

@@ -13,7 +13,7 @@ from dragoman.gateway.v1 import gateway_pb2_grpc as pb_grpc
 from dragoman_client import convert
 from dragoman_client.connection import DEFAULT_TIMEOUT_S, Endpoint, check_timeout
 from dragoman_client.results import ClassifyResult, FeedbackItem, ServedModel
-from dragoman_common.status import translated
+from dragoman_client.rpc_errors import explained
 
 
 class AsyncClient:
@@ -56,7 +56,7 @@ class AsyncClient:
     ) -> ClassifyResult:
         """As `Client.classify`."""
         request = convert.classify_request_to_pb(model, texts, version, client_id)
-        with translated():
+        with explained(self._endpoint.target):
             response = await self._stub.Classify(
                 request, timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata
             )
@@ -65,7 +65,7 @@ class AsyncClient:
     async def feedback(self, items: Iterable[FeedbackItem], *, timeout_s: float | None = None) -> int:
         """As `Client.feedback`."""
         request = convert.feedback_request_to_pb(items)
-        with translated():
+        with explained(self._endpoint.target):
             response = await self._stub.SendFeedback(
                 request, timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata
             )
@@ -73,7 +73,7 @@ class AsyncClient:
 
     async def models(self, *, timeout_s: float | None = None) -> tuple[ServedModel, ...]:
         """As `Client.models`."""
-        with translated():
+        with explained(self._endpoint.target):
             response = await self._stub.ListModels(
                 pb.ListModelsRequest(), timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata
             )

@@ -16,7 +16,7 @@ from dragoman.gateway.v1 import gateway_pb2_grpc as pb_grpc
 from dragoman_client import convert
 from dragoman_client.connection import DEFAULT_TIMEOUT_S, Endpoint, check_timeout
 from dragoman_client.results import ClassifyResult, FeedbackItem, ServedModel
-from dragoman_common.status import translated
+from dragoman_client.rpc_errors import explained
 
 
 class Client:
@@ -67,14 +67,14 @@ class Client:
             timeout_s: instead of the client's.
         """
         request = convert.classify_request_to_pb(model, texts, version, client_id)
-        with translated():
+        with explained(self._endpoint.target):
             response = self._stub.Classify(request, timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata)
         return convert.classify_result_from_pb(response)
 
     def feedback(self, items: Iterable[FeedbackItem], *, timeout_s: float | None = None) -> int:
         """Send true labels for earlier answers; returns how many were accepted."""
         request = convert.feedback_request_to_pb(items)
-        with translated():
+        with explained(self._endpoint.target):
             response = self._stub.SendFeedback(
                 request, timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata
             )
@@ -82,7 +82,7 @@ class Client:
 
     def models(self, *, timeout_s: float | None = None) -> tuple[ServedModel, ...]:
         """The models that the token may ask, and where their aliases point."""
-        with translated():
+        with explained(self._endpoint.target):
             response = self._stub.ListModels(
                 pb.ListModelsRequest(), timeout=self._timeout(timeout_s), metadata=self._endpoint.metadata
             )

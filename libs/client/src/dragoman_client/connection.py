@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.errors import InvalidArgumentError, UnauthenticatedError
 
 DEFAULT_TIMEOUT_S = 10.0
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -23,6 +23,13 @@ class Endpoint:
     token: str
     tls_ca_file: Path | None = None
     """Roots to trust, for a gateway with a certificate of your own; the system's otherwise."""
+
+    def __post_init__(self) -> None:
+        # gRPC calls such a header "Invalid metadata", after the call was made.
+        if not self.token.isascii() or not self.token.isprintable():
+            raise UnauthenticatedError(
+                "the token holds a line break or other characters that no token has; `dragoman token` prints a good one"
+            )
 
     @property
     def is_local(self) -> bool:

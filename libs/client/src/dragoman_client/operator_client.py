@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""An operator's calls to the registry, the launcher and the monitor: publish, move an alias, train, read the report.
+"""An operator's calls to registry, launcher, monitor and worker: publish, move an alias, train, report, what is loaded.
 
-Owns the three channels and the operator's credential; answers with the services' own messages. The service key binds
+Owns the channels and the operator's credential; answers with the services' own messages. The service key binds
 the tenant, so no call names one.
 """
 
@@ -18,13 +18,14 @@ from typing import Self
 import grpc
 
 from dragoman.common.v1 import signed_pb2
+from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
+from dragoman_client.rpc_errors import explained
 from dragoman_common.channel import connect
-from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, UnavailableError
+from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, NotFoundError, UnavailableError
 from dragoman_common.service_keys import KeyTokens, ServiceKey
-from dragoman_common.status import translated
 
 _CHUNK_BYTES = 1024 * 1024
 _PUBLISH_TIMEOUT_S = 600.0
@@ -40,6 +41,8 @@ class OperatorTargets:
     registry: str
     launcher: str
     monitor: str
+    worker: str = ""
+    """Asked only for what is loaded."""
 
 
 class OperatorClient:
@@ -53,12 +56,15 @@ class OperatorClient:
                 ("registry", targets.registry),
                 ("launcher", targets.launcher),
                 ("monitor", targets.monitor),
+                ("worker", targets.worker),
             )
         ]
-        registry, launcher, monitor = self._channels
+        self._targets = targets
+        registry, launcher, monitor, worker = self._channels
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
         self._launcher = launcher_pb2_grpc.LauncherServiceStub(launcher)
         self._monitor = monitor_pb2_grpc.MonitorServiceStub(monitor)
+        self._worker = worker_pb2_grpc.WorkerServiceStub(worker)
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,7 +77,8 @@ class OperatorClient:
         """Upload a folder's files as one version of the model.
 
         Raises:
-            InvalidArgumentError: the folder holds no file, or a link.
+            NotFoundError: there is no such folder.
+            InvalidArgumentError: it is a file, or holds no file, or a link.
         """
         files = list(_files_of(folder))
         if not files:
@@ -84,7 +91,7 @@ class OperatorClient:
                 for chunk in _chunks_of(folder, file.path):
                     yield registry_pb2.PublishVersionRequest(chunk=chunk)
 
-        with translated():
+        with explained(self._targets.registry):
             return await self._registry.PublishVersion(parts(), timeout=_PUBLISH_TIMEOUT_S)
 
     async def set_alias(
@@ -96,7 +103,7 @@ class OperatorClient:
         )
         if expected_sequence is not None:
             request.expected_sequence = expected_sequence
-        with translated():
+        with explained(self._targets.registry):
             return (await self._registry.SetAlias(request)).event
 
     async def alias(self, model: str, alias: str, *, at: datetime | None = None) -> registry_pb2.AliasEvent:
@@ -104,7 +111,7 @@ class OperatorClient:
         request = registry_pb2.GetAliasRequest(model=model, alias=alias)
         if at is not None:
             request.at_time.FromDatetime(at)
-        with translated():
+        with explained(self._targets.registry):
             return (await self._registry.GetAlias(request)).event
 
     async def alias_events(self, model: str, alias: str) -> list[registry_pb2.AliasEvent]:
@@ -115,7 +122,7 @@ class OperatorClient:
             request = registry_pb2.ListAliasEventsRequest(
                 model=model, alias=alias, page_size=_PAGE_SIZE, page_token=token
             )
-            with translated():
+            with explained(self._targets.registry):
                 page = await self._registry.ListAliasEvents(request)
             events += page.events
             token = page.next_page_token
@@ -127,7 +134,7 @@ class OperatorClient:
         models: list[registry_pb2.ModelSummary] = []
         token = ""
         while True:
-            with translated():
+            with explained(self._targets.registry):
                 page = await self._registry.ListModels(
                     registry_pb2.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token)
                 )
@@ -137,7 +144,7 @@ class OperatorClient:
                 return models
 
     async def version(self, model: str, number: int) -> registry_pb2.ModelVersion:
-        with translated():
+        with explained(self._targets.registry):
             request = registry_pb2.GetVersionRequest(model=model, number=number)
             return (await self._registry.GetVersion(request)).version
 
@@ -145,7 +152,7 @@ class OperatorClient:
         """One file of a version."""
         request = registry_pb2.DownloadFileRequest(model=model, number=number, path=path)
         data = bytearray()
-        with translated():
+        with explained(self._targets.registry):
             async for part in self._registry.DownloadFile(request, timeout=_PUBLISH_TIMEOUT_S):
                 data += part.data
         return bytes(data)
@@ -157,11 +164,11 @@ class OperatorClient:
         request = launcher_pb2.SubmitJobRequest(
             request_id=request_id or secrets.token_hex(16), model=model, recipe=recipe, overrides=overrides
         )
-        with translated():
+        with explained(self._targets.launcher):
             return await self._launcher.SubmitJob(request)
 
     async def job(self, job_id: str) -> launcher_pb2.Job:
-        with translated():
+        with explained(self._targets.launcher):
             return (await self._launcher.GetJob(launcher_pb2.GetJobRequest(id=job_id))).job
 
     async def watch_job(
@@ -182,7 +189,7 @@ class OperatorClient:
         while True:
             left_s = ends_at_s - loop.time()
             try:
-                with translated():
+                with explained(self._targets.launcher):
                     request = launcher_pb2.WatchJobRequest(id=job_id)
                     async for update in self._launcher.WatchJob(request, timeout=max(left_s, 0.001)):
                         heard_at_s = loop.time()
@@ -195,31 +202,52 @@ class OperatorClient:
             await asyncio.sleep(_WATCH_PAUSE_S)
 
     async def cancel_job(self, job_id: str, *, reason: str) -> launcher_pb2.Job:
-        with translated():
+        with explained(self._targets.launcher):
             request = launcher_pb2.CancelJobRequest(id=job_id, reason=reason)
             return (await self._launcher.CancelJob(request)).job
 
     async def jobs(self) -> list[launcher_pb2.Job]:
         """The newest jobs first, at most 1,000."""
-        with translated():
+        with explained(self._targets.launcher):
             response = await self._launcher.ListJobs(launcher_pb2.ListJobsRequest(page_size=_PAGE_SIZE))
         return list(response.jobs)
 
     async def job_log(self, job_id: str) -> bytes:
         """What a job has written so far."""
         data = bytearray()
-        with translated():
+        with explained(self._targets.launcher):
             async for part in self._launcher.ReadJobLog(launcher_pb2.ReadJobLogRequest(id=job_id), timeout=30.0):
                 data += part.data
         return bytes(data)
 
     async def report(self, model: str, version: int | None = None) -> monitor_pb2.GetReportResponse:
         """What a model's versions did, as far as the monitor has read the log."""
-        with translated():
+        with explained(self._targets.monitor):
             return await self._monitor.GetReport(monitor_pb2.GetReportRequest(model=model, version=version or 0))
+
+    async def watch_loaded(self, *, timeout_s: float) -> AsyncIterator[list[worker_pb2.LoadedVersion]]:
+        """All that the worker holds of the tenant's versions: now, and again at each change and heartbeat.
+
+        Raises:
+            UnavailableError: the worker is away, or restarts.
+            DeadlineExceededError: after `timeout_s`.
+        """
+        with explained(self._targets.worker):
+            async for message in self._worker.WatchLoaded(worker_pb2.WatchLoadedRequest(), timeout=timeout_s):
+                yield list(message.versions)
+
+    async def loaded(self, *, timeout_s: float = 5.0) -> list[worker_pb2.LoadedVersion]:
+        """What the worker holds now."""
+        async for versions in self.watch_loaded(timeout_s=timeout_s):
+            return versions
+        raise UnavailableError("the worker said nothing; it may be restarting")
 
 
 def _files_of(folder: Path) -> Iterator[signed_pb2.FileDigest]:
+    if not folder.is_dir():
+        if folder.exists():
+            raise InvalidArgumentError(f"{folder} is a file; publish takes the folder of a model package")
+        raise NotFoundError(f"folder {folder} does not exist")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():

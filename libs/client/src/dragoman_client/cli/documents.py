@@ -5,14 +5,17 @@
 Names are the protos' own; times are RFC 3339 in UTC; what is unset is null.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dragoman.inference.v1 import worker_pb2
 from dragoman.launcher.v1 import launcher_pb2
 from dragoman.monitor.v1 import monitor_pb2
 from dragoman.registry.v1 import registry_pb2
+from dragoman_client.cli.loading import Loading
 from dragoman_client.local.state import PlatformState, ServiceState
 from dragoman_client.results import ClassifyResult
 
@@ -41,6 +44,14 @@ def platform_document(state: PlatformState | None, home: str) -> Document:
         "supervisor_pid": state.supervisor_pid if state else None,
         "services": [service_document(service) for service in state.services] if state else [],
     }
+
+
+def failed_version_documents(loaded: Sequence[worker_pb2.LoadedVersion]) -> list[Document]:
+    return [
+        {"model": version.model, "version": version.number, "reason": version.reason}
+        for version in loaded
+        if version.state == worker_pb2.LOAD_STATE_FAILED
+    ]
 
 
 def job_document(job: launcher_pb2.Job) -> Document:
@@ -89,7 +100,8 @@ def alias_document(event: registry_pb2.AliasEvent) -> Document:
     }
 
 
-def model_document(model: registry_pb2.ModelSummary) -> Document:
+def model_document(model: registry_pb2.ModelSummary, loadings: Mapping[str, Loading]) -> Document:
+    """A model; `loadings` by alias: whether the worker is ready for the version that it points to."""
     return {
         "model": model.model,
         "num_versions": model.num_versions,
@@ -100,6 +112,8 @@ def model_document(model: registry_pb2.ModelSummary) -> Document:
                 "version": event.stable_version,
                 "root_sha256": event.stable_root_sha256,
                 "sequence": event.sequence,
+                "load_state": loadings[event.alias].state,
+                "load_reason": loadings[event.alias].reason or None,
             }
             for event in model.aliases
         ],

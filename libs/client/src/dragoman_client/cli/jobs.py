@@ -3,6 +3,7 @@
 """jobs: what was trained and what is training; show, log, cancel."""
 
 import asyncio
+import json
 import sys
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from dragoman_client.cli.documents import job_document
 from dragoman_client.cli.output import print_json, print_table, say
+from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.session import JsonOption, session_of
 
 app = typer.Typer(help="Training jobs.", invoke_without_command=True)
@@ -59,6 +61,7 @@ def cancel(
 ) -> None:
     """Ask a job to stop."""
     session = session_of(ctx)
+    check_reason(reason)
 
     async def call() -> dict[str, Any]:
         async with session.operator() as operator:
@@ -68,7 +71,7 @@ def cancel(
 
 
 @app.command()
-def log(ctx: typer.Context, job_id: JobId) -> None:
+def log(ctx: typer.Context, job_id: JobId, *, as_json: JsonOption = False) -> None:
     """What a job has written."""
     session = session_of(ctx)
 
@@ -76,7 +79,21 @@ def log(ctx: typer.Context, job_id: JobId) -> None:
         async with session.operator() as operator:
             return await operator.job_log(job_id)
 
-    sys.stdout.write(asyncio.run(call()).decode(errors="replace"))
+    text = asyncio.run(call()).decode(errors="replace")
+    if not as_json:
+        sys.stdout.write(text)
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        print_json({"line": number, "text": line, "record": _record(line)})
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """The line as the JSON object that a job's log has on most lines; None for plain text."""
+    try:
+        value = json.loads(line, parse_constant=lambda _: None)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _print_job(job: dict[str, Any], *, as_json: bool) -> None:

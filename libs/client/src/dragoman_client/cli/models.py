@@ -10,10 +10,14 @@ from typing import Annotated
 import typer
 
 from dragoman_client.cli.documents import Document, alias_document, model_document, version_document
-from dragoman_client.cli.output import print_json, print_table, say
+from dragoman_client.cli.errors import failure
+from dragoman_client.cli.loading import Loading, loaded_or_none, loading_of, until_loaded
+from dragoman_client.cli.output import note, print_json, print_table, say
+from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_common.errors import InvalidArgumentError
 
+_NONE = (None, None, None, None)
 ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
 
 
@@ -23,29 +27,36 @@ def models(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
     async def call() -> list[Document]:
         async with session.operator() as operator:
-            return [model_document(model) for model in await operator.models()]
+            models = await operator.models()
+            loaded, why_not = await loaded_or_none(operator)
+        unknown = Loading("unknown", why_not)
+        return [
+            model_document(
+                model,
+                {event.alias: unknown if loaded is None else loading_of(event, loaded) for event in model.aliases},
+            )
+            for model in models
+        ]
 
     documents = asyncio.run(call())
     if as_json:
         print_json({"models": documents})
         return
-    print_table(
-        ("model", "versions", "newest", "aliases"),
-        (
-            (
-                m["model"],
-                m["num_versions"],
-                m["newest_version"],
-                ", ".join(f"{a['alias']} -> {a['version']}" for a in m["aliases"]),
+    if not documents:
+        note("no model yet; `dragoman train` makes one")
+    rows = []
+    for m in documents:
+        for a in m["aliases"] or [None]:
+            named = (m["model"], m["num_versions"], m["newest_version"])
+            rows.append(
+                (*named, a["alias"], a["version"], a["load_state"], a["load_reason"]) if a else (*named, *_NONE)
             )
-            for m in documents
-        ),
-    )
+    print_table(("model", "versions", "newest", "alias", "points to", "state", "why"), rows)
 
 
 def publish(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="model.json, weights and the rest.")],
+    folder: Annotated[Path, typer.Argument(help="model.json, weights and the rest.")],
     *,
     model: Annotated[str, typer.Option(help="The model to publish to.")],
     as_json: JsonOption = False,
@@ -74,22 +85,50 @@ def alias(
     version: Annotated[int, typer.Argument(min=1)],
     *,
     reason: Annotated[str, typer.Option(help="Kept with the move.")],
+    wait_s: Annotated[
+        float, typer.Option(min=0, max=3600, help="How long to wait until a worker is ready for the version; 0: not.")
+    ] = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Point an alias to a version, if the gate lets it pass."""
+    """Point an alias to a version, if the gate lets it pass, and wait until it can answer."""
     session = session_of(ctx)
+    check_reason(reason)
 
-    async def call() -> Document:
+    async def call() -> tuple[Document, Loading | None, int | None]:
         async with session.operator() as operator:
-            return alias_document(await operator.set_alias(model, alias, version, reason=reason))
+            event = await operator.set_alias(model, alias, version, reason=reason)
+            if not wait_s:
+                return alias_document(event), None, None
+            loading = await until_loaded(operator, event, timeout_s=wait_s)
+            before = None
+            if loading.state != "ready":
+                moves = await operator.alias_events(model, alias)
+                before = next((m.stable_version for m in reversed(moves) if m.stable_version != version), None)
+            return alias_document(event), loading, before
 
-    event = asyncio.run(call())
+    event, loading, before = asyncio.run(call())
     if as_json:
-        print_json({"event": event})
-        return
-    say(f"{model}@{alias} -> version {event['version']} ({event['root_sha256'][:12]})")
-    if event["gate_summary"]:
-        say(f"gate: {event['gate_summary']}")
+        state, why = (loading.state, loading.reason or None) if loading else (None, None)
+        print_json({"event": event, "load_state": state, "load_reason": why})
+    else:
+        ready = ", ready" if loading and loading.state == "ready" else ""
+        say(f"{model}@{alias} -> version {event['version']} ({event['root_sha256'][:12]}){ready}")
+        if event["gate_summary"]:
+            say(f"gate: {event['gate_summary']}")
+    if loading and loading.state != "ready":
+        raise failure(loading.exit_code, _not_ready(event, loading, before, wait_s))
+
+
+def _not_ready(event: Document, loading: Loading, before: int | None, wait_s: float) -> str:
+    name, version = event["model"], event["version"]
+    if loading.state == "failed":
+        what = f"the worker cannot load {name} version {version}: {loading.reason}"
+    else:
+        why = f" ({loading.reason})" if loading.reason else ""
+        what = f"no worker is ready for {name} version {version} after {wait_s:g} s: {loading.state}{why}"
+    move = f"dragoman alias {name} {event['alias']} {before or 'VERSION'} --reason ..."
+    back = f"to go back: `{move}`" if before else f"no earlier version to go back to; when there is another: `{move}`"
+    return f"{what}; the move stands, and `dragoman models` shows when it is ready; {back}"
 
 
 def history(
@@ -128,6 +167,9 @@ def history(
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
+        if "T" not in text and " " not in text.strip():
+            # Midnight would answer, and be the day's start where its end was meant.
+            raise InvalidArgumentError(f"--at {text!r} names a day only: add a time, for instance {text}T12:00:00Z")
     except ValueError:
         raise InvalidArgumentError(
             f"--at {text!r} is not an ISO 8601 time, for instance 2026-05-01T12:00:00Z"

@@ -3,14 +3,17 @@
 """up, down, status, token: the platform itself."""
 
 import asyncio
+import re
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from dragoman_client.cli.documents import Document, platform_document
+from dragoman.inference.v1 import worker_pb2
+from dragoman_client.cli.documents import Document, failed_version_documents, platform_document
 from dragoman_client.cli.errors import EXIT_CODES
+from dragoman_client.cli.loading import loaded_or_none
 from dragoman_client.cli.output import note, print_json, print_table, say
 from dragoman_client.cli.session import JsonOption, Session, session_of
 from dragoman_client.local import keys
@@ -18,7 +21,9 @@ from dragoman_client.local.ports import GRPC_PORT_VARIABLE, HTTP_PORT_VARIABLE, 
 from dragoman_client.local.state import PlatformState
 from dragoman_client.local.user_tokens import DEFAULT_LIFETIME_S, LOCAL_TENANT, UserTokenIssuer
 from dragoman_common.clock import SystemClock
-from dragoman_common.errors import FailedPreconditionError, UnavailableError
+from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
+
+_MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 
 
 def up(
@@ -37,6 +42,9 @@ def up(
         if running.phase != "ready":
             raise UnavailableError(f"a platform is {running.phase} in {session.home.root}; see `dragoman status`")
         _show_up(session, running, as_json=as_json, already_running=True)
+        asked = (f"127.0.0.1:{grpc_port}", f"127.0.0.1:{http_port}")
+        if asked != (running.grpc_target, running.http_address):
+            note(f"it stays on its ports; to move it to {grpc_port} and {http_port}: `dragoman down`, then `up` again")
         return
     progress = _Progress(quiet=as_json)
     if detach:
@@ -66,23 +74,37 @@ def down(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
 
 
 def status(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
-    """What runs. Exits with 0 only when every service is ready."""
+    """What runs. Exits with 0 only when every service is ready and no version failed to load."""
     session = session_of(ctx)
     state = session.platform.running()
-    document = platform_document(state, str(session.home.root))
+    is_ready = state is not None and state.phase == "ready" and all(s.state == "ready" for s in state.services)
+    loaded, why_not = asyncio.run(_loaded(session)) if state is not None and state.phase == "ready" else (None, "")
+    failed = None if loaded is None else failed_version_documents(loaded)
+    document = {**platform_document(state, str(session.home.root)), "failed_versions": failed}
     if as_json:
         print_json(document)
     else:
         say(f"{document['phase']} ({session.home.root})")
         _print_services(document)
-    if state is None or state.phase != "ready" or any(service.state != "ready" for service in state.services):
+        for version in failed or ():
+            say(f"cannot be loaded: {version['model']} version {version['version']}: {version['reason']}")
+        if why_not:
+            say(f"what is loaded is not known: {why_not}")
+    if not is_ready or failed is None or failed:
         raise typer.Exit(EXIT_CODES["UNAVAILABLE"])
+
+
+async def _loaded(session: Session) -> tuple[list[worker_pb2.LoadedVersion] | None, str]:
+    async with session.operator() as operator:
+        return await loaded_or_none(operator)
 
 
 def token(
     ctx: typer.Context,
     *,
-    models: Annotated[str, typer.Option(help="Comma-separated names; all models of the tenant otherwise.")] = "",
+    models: Annotated[
+        str | None, typer.Option(help="Comma-separated names; all models of the tenant when it is not given.")
+    ] = None,
     ttl_s: Annotated[int, typer.Option("--ttl-s", help="How long it holds, at most 86400.")] = DEFAULT_LIFETIME_S,
     subject: Annotated[str, typer.Option(help="Who it is for; you otherwise.")] = "",
     as_json: JsonOption = False,
@@ -92,7 +114,7 @@ def token(
     path = keys.user_key_file(session.home)
     if not path.exists():
         raise FailedPreconditionError(f"{session.home.root} has no keys yet; start the platform with `dragoman up`")
-    names = [name.strip() for name in models.split(",") if name.strip()] or None
+    names = None if models is None else _model_names(models)
     clock = SystemClock()
     who = subject or session.user
     text = UserTokenIssuer.load(path).token(clock=clock, subject=who, models=names, lifetime_s=ttl_s)
@@ -101,6 +123,18 @@ def token(
         print_json({"token": text, "subject": who, "tenant": LOCAL_TENANT, "models": names, "expire_time": expires})
     else:
         typer.echo(text)
+
+
+def _model_names(text: str) -> list[str]:
+    """The models of a token. Nothing here may widen it: an empty list is a mistake, not all models."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not _MODEL_NAME.fullmatch(name) or ".." in name:
+            raise InvalidArgumentError(
+                f"--models: {name!r} is no model name (1 to 63 of a-z 0-9 . _ -, a letter or digit at both ends); "
+                "leave --models out for all models"
+            )
+    return names
 
 
 class _Progress:

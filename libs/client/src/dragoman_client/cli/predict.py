@@ -13,6 +13,7 @@ from dragoman_client.cli.documents import prediction_documents
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.results import FeedbackItem
+from dragoman_client.text_check import decoded_line
 from dragoman_common.errors import InvalidArgumentError
 
 _ROWS_PER_CALL = 32
@@ -25,10 +26,11 @@ def predict(
     *,
     version: Annotated[int | None, typer.Option(min=1, help="This version instead of the alias's.")] = None,
     timeout_s: Annotated[float, typer.Option(help="For each call.")] = 10.0,
+    skip_blank: Annotated[bool, typer.Option("--skip-blank", help="Pass over blank lines of stdin.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Classify texts."""
-    given = texts or (line.rstrip("\n") for line in sys.stdin if line.strip())
+    given = texts or _lines(skip_blank=skip_blank)
     asked = False
     with session_of(ctx).client(timeout_s=timeout_s) as client:
         for rows in _chunks(given, _ROWS_PER_CALL):
@@ -58,6 +60,16 @@ def feedback(
         print_json({"num_accepted": accepted})
     else:
         say(f"accepted {accepted}")
+
+
+def _lines(*, skip_blank: bool) -> Iterator[str]:
+    """One text a line. A blank line is an error: dropping it would move the answers away from their lines."""
+    for number, data in enumerate(sys.stdin.buffer, start=1):
+        line = decoded_line(data.rstrip(b"\r\n"), "stdin", number)
+        if line.strip():
+            yield line
+        elif not skip_blank:
+            raise InvalidArgumentError(f"stdin, line {number} is blank: take it out, or pass over with --skip-blank")
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:

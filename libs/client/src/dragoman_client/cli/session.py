@@ -47,7 +47,10 @@ class Session:
         """
         state = self.platform.require_running()
         targets = OperatorTargets(
-            registry=state.target("registry"), launcher=state.target("launcher"), monitor=state.target("monitor")
+            registry=state.target("registry"),
+            launcher=state.target("launcher"),
+            monitor=state.target("monitor"),
+            worker=state.target("worker"),
         )
         return OperatorClient(targets, ServiceKey.load(keys.key_file(self.home, "operator")), tenant=LOCAL_TENANT)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -16,11 +18,24 @@ class Home:
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str]) -> "Home":
-        """$DRAGOMAN_HOME, or dragoman/ in the XDG data folder."""
+        """$DRAGOMAN_HOME, or dragoman/ in the XDG data folder.
+
+        Raises:
+            InvalidArgumentError: the path is no text, or a file.
+        """
         if chosen := environ.get("DRAGOMAN_HOME"):
-            return cls(Path(chosen).absolute())
-        data = Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-        return cls(data.absolute() / "dragoman")
+            return cls.at(chosen)
+        data = environ.get("XDG_DATA_HOME") or str(_user_folder() / ".local" / "share")
+        return cls(_folder("XDG_DATA_HOME", data) / "dragoman")
+
+    @classmethod
+    def at(cls, path: str) -> "Home":
+        """The platform of a folder that the user named.
+
+        Raises:
+            InvalidArgumentError: the path is empty, no text, or a file.
+        """
+        return cls(_folder("the home (--home, DRAGOMAN_HOME)", path))
 
     def create(self) -> None:
         """Make the folders, closed to other users: keys, models and jobs are the owner's alone."""
@@ -87,7 +102,31 @@ class Home:
 
 
 def data_cache(environ: Mapping[str, str]) -> Path:
-    """Where data sets are kept: $DRAGOMAN_CACHE, or dragoman/ in the XDG cache folder."""
+    """Where data sets are kept: $DRAGOMAN_CACHE, or dragoman/ in the XDG cache folder.
+
+    Raises:
+        InvalidArgumentError: the path is no text, or a file.
+    """
     if chosen := environ.get("DRAGOMAN_CACHE"):
-        return Path(chosen).absolute()
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "dragoman"
+        return _folder("DRAGOMAN_CACHE", chosen)
+    return _folder("XDG_CACHE_HOME", environ.get("XDG_CACHE_HOME") or str(_user_folder() / ".cache")) / "dragoman"
+
+
+def _folder(name: str, path: str) -> Path:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"{name} is a path that is not UTF-8; choose another") from None
+    if not path or "\0" in path:
+        raise InvalidArgumentError(f"{name} is no path; choose another")
+    folder = Path(path).absolute()
+    if folder.exists() and not folder.is_dir():
+        raise InvalidArgumentError(f"{folder}, {name}, is a file, must be a folder or a path that is free")
+    return folder
+
+
+def _user_folder() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise FailedPreconditionError("this user has no home folder; set DRAGOMAN_HOME and DRAGOMAN_CACHE") from None

@@ -5,7 +5,7 @@
 import socket
 from dataclasses import dataclass
 
-from dragoman_common.errors import FailedPreconditionError
+from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
 
 GRPC_PORT_VARIABLE = "DRAGOMAN_GRPC_PORT"
 HTTP_PORT_VARIABLE = "DRAGOMAN_HTTP_PORT"
@@ -22,8 +22,14 @@ class FixedPorts:
         """See that both can be bound.
 
         Raises:
+            InvalidArgumentError: they are one port.
             FailedPreconditionError: one is in use; the message says how to choose another.
         """
+        if self.grpc == self.http:
+            raise InvalidArgumentError(
+                f"--grpc-port and --http-port ({GRPC_PORT_VARIABLE}, {HTTP_PORT_VARIABLE}) are both {self.grpc}: "
+                "gRPC and HTTP need a port each"
+            )
         for port, option, variable in (
             (self.grpc, "--grpc-port", GRPC_PORT_VARIABLE),
             (self.http, "--http-port", HTTP_PORT_VARIABLE),

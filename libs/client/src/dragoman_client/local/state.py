@@ -19,7 +19,7 @@ from typing import Any
 from dragoman_client.local.home import Home
 from dragoman_client.local.process import ProcessIdentity
 from dragoman_common.atomic import write_atomic
-from dragoman_common.errors import FailedPreconditionError
+from dragoman_common.errors import DataLossError, FailedPreconditionError, UnavailableError
 
 
 @dataclass(kw_only=True)
@@ -59,7 +59,15 @@ class PlatformState:
         return ProcessIdentity(self.supervisor_pid, self.supervisor_start_mark)
 
     def service(self, name: str) -> ServiceState:
-        return next(service for service in self.services if service.name == name)
+        """One service's state.
+
+        Raises:
+            UnavailableError: the platform that runs has no such service: it is of another release.
+        """
+        for service in self.services:
+            if service.name == name:
+                return service
+        raise UnavailableError(f"the platform that runs has no {name}; restart it with `dragoman down`, `dragoman up`")
 
     def target(self, name: str) -> str:
         """host:port of a service's gRPC server."""
@@ -70,13 +78,21 @@ class PlatformState:
 
 
 def read_state(home: Home) -> PlatformState | None:
-    """The last written state; None when there is none. It says nothing about what runs now."""
+    """The last written state; None when there is none. It says nothing about what runs now.
+
+    Raises:
+        DataLossError: the file is not what a supervisor of this release wrote.
+    """
     try:
         document: dict[str, Any] = json.loads(home.state_file.read_bytes())
+        services = [ServiceState(**service) for service in document.pop("services")]
+        return PlatformState(**document, services=services)
     except FileNotFoundError:
         return None
-    services = [ServiceState(**service) for service in document.pop("services")]
-    return PlatformState(**document, services=services)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataLossError(
+            f"{home.state_file} is damaged or of another release; end its processes, remove the file, and start again"
+        ) from error
 
 
 def is_supervised(home: Home) -> bool:

@@ -52,7 +52,10 @@ class UserTokenIssuer:
         Raises:
             InvalidArgumentError: the file holds something else.
         """
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        try:
+            key = load_pem_private_key(path.read_bytes(), password=None)
+        except (ValueError, TypeError):
+            raise InvalidArgumentError(f"{path} is not a private key") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise InvalidArgumentError(f"{path} is not an Ed25519 key")
         return cls(key)
