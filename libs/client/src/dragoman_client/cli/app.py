@@ -3,7 +3,7 @@
 """The `dragoman` command: which commands there are. Each lives in the file of its group."""
 
 import os
-from pathlib import Path
+from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from dragoman_client.cli import data, events, jobs
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.models import alias, history, models, publish
+from dragoman_client.cli.output import say
 from dragoman_client.cli.platform import down, status, token, up
 from dragoman_client.cli.predict import feedback, predict
 from dragoman_client.cli.report import report
@@ -28,15 +29,26 @@ app = typer.Typer(
 )
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        say(f"dragoman {metadata.version('dragoman-client')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     ctx: typer.Context,
+    *,
     home: Annotated[
-        Path | None, typer.Option(envvar="DRAGOMAN_HOME", help="Where the platform keeps its things.")
+        str | None, typer.Option(help="Where the platform keeps its things; DRAGOMAN_HOME otherwise.")
     ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback prints and exits
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
 ) -> None:
     """Choose the platform that the command is for."""
-    ctx.obj = Session(home=Home(home.absolute()) if home else Home.resolve(os.environ), environ=os.environ)
+    chosen = Home.resolve(os.environ) if home is None else Home.at(home)
+    ctx.obj = Session(home=chosen, environ=os.environ)
 
 
 for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
