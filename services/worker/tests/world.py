@@ -49,7 +49,7 @@ def package(architecture: str, hyperparameters, weights: bytes) -> dict[str, byt
         "weights.safetensors": weights,
         "tokenizer.json": b"{}",
         "card.md": b"# test\n",
-        "evaluation.json": b"{}",
+        "evaluation.json": b"{ }",
     }
 
 

@@ -11,10 +11,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from dragoman_common.errors import DataLossError, FailedPreconditionError
+from dragoman_common.errors import FailedPreconditionError, UnavailableError
 from dragoman_models.file_digest import FileDigest, check_path
 from dragoman_models.verify_files import StreamCheck
 
@@ -64,14 +64,14 @@ class Cache:
 
     def __init__(self, folder: Path, *, max_bytes: int) -> None:
         """Take the folder over; what an earlier process left unfinished is removed."""
+        self._folder = folder
         self._blobs = folder / "sha256"
         self._incoming = folder / "incoming"
         self._versions = folder / "versions"
         self._max_bytes = max_bytes
         for derived in (self._incoming, self._versions):
             shutil.rmtree(derived, ignore_errors=True)
-        for each in (folder, self._blobs, self._incoming, self._versions):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folders()
 
     def is_intact(self, file: FileDigest) -> bool:
         """Tell whether the content is here and every byte of it is right; what is wrong is removed."""
@@ -91,19 +91,23 @@ class Cache:
 
     def begin(self, file: FileDigest, *, what: str) -> Incoming:
         """Start to write a file."""
+        self._make_folders()
         return Incoming(self._incoming / secrets.token_hex(16), self._blobs / file.sha256, file, what=what)
 
-    def make_room(self, num_bytes: int, *, in_use: Collection[str]) -> None:
-        """Remove the least recently used content until num_bytes more fit.
+    def make_room(self, arriving: Mapping[str, int], *, in_use: Collection[str]) -> None:
+        """Remove the least recently used content until what arrives fits.
 
         Args:
-            num_bytes: What is about to be written.
+            arriving: Sizes by digest of what is about to be written; what is here by now takes no room.
             in_use: Digests that stay.
 
         Raises:
             FailedPreconditionError: they do not fit beside what is in use.
         """
+        self._make_folders()
         entries = [(blob.stat(), blob) for blob in self._blobs.iterdir()]
+        here = {blob.name for _, blob in entries}
+        num_bytes = sum(size for sha256, size in arriving.items() if sha256 not in here)
         total = sum(status.st_size for status, _ in entries)
         for status, blob in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
             if total + num_bytes <= self._max_bytes:
@@ -121,8 +125,9 @@ class Cache:
         """Return a new folder with exactly these files; an older one of that name is replaced.
 
         Raises:
-            DataLossError: a file's content is not in the cache.
+            UnavailableError: a file's content has gone from the cache since it was looked at; it can be fetched again.
         """
+        self._make_folders()
         folder = self._versions / name
         fresh = self._versions / f"{name}.{secrets.token_hex(8)}"
         fresh.mkdir(mode=0o700)
@@ -133,10 +138,15 @@ class Cache:
                 os.link(self._blobs / file.sha256, target)
             except FileNotFoundError as error:
                 shutil.rmtree(fresh, ignore_errors=True)
-                raise DataLossError(f"{file.path}: its content has gone from the worker's cache") from error
+                raise UnavailableError(f"{file.path}: its content has gone from the worker's cache") from error
         shutil.rmtree(folder, ignore_errors=True)
         fresh.replace(folder)
         return folder
+
+    def _make_folders(self) -> None:
+        """Before every use, not once: somebody who clears a cache by hand removes its folders too."""
+        for each in (self._folder, self._blobs, self._incoming, self._versions):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def unlink(self, name: str) -> None:
         """Remove a version's folder; its content stays until room is needed."""
