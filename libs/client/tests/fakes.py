@@ -193,8 +193,9 @@ class Registry(fake_trust.Trust):
         self, request: registry_pb2.ListAliasEventsRequest, _: object
     ) -> registry_pb2.ListAliasEventsResponse:
         sequence = int(request.page_token or 1)
+        named = 3 - sequence if self.swapped_events else sequence
         return registry_pb2.ListAliasEventsResponse(
-            events=[alias_event(sequence, sequence)], next_page_token="2" if sequence == 1 else ""
+            events=[alias_event(named, named)], next_page_token="2" if sequence == 1 else ""
         )
 
 

@@ -15,12 +15,13 @@ from dragoman_client.cli.errors import EXIT_CODES
 from dragoman_events.message_event import event_of
 from dragoman_events.opening import open_log
 from dragoman_events.topics import PREDICTIONS, message_key
+from dragoman_models.signing import SigningKey
 
 DOCS = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 BLOCK = re.compile(r"### `dragoman ([^`]+)`\n.*?```json\n(.*?)```", re.DOTALL)
 EXAMPLES = {name: json.loads(block) for name, block in BLOCK.findall(DOCS)}
 # Objects whose keys are data: labels, codes, metrics, files.
-FREE_KEYS = {"metrics", "errors_by_code", "predictions_by_label", "scores", "extensions", "data", "files"}
+FREE_KEYS = {"metrics", "document", "errors_by_code", "predictions_by_label", "scores", "extensions", "data", "files"}
 
 
 def shape(value: Any, name: str = "") -> Any:
@@ -39,6 +40,14 @@ def package(folder: Path) -> Path:
     return folder
 
 
+def trust_files(folder: Path, key: SigningKey) -> dict[str, Path]:
+    files = {name: folder / name.lower() for name in ("DOCUMENT", "RULES", "KEY")}
+    files["DOCUMENT"].write_text('{"format": "dragoman.measurement/1", "p99_us": 400}')
+    files["RULES"].write_text("rules: [{alias: prod, quality: better, num_approvals: 2}]")
+    key.save(folder / "private", files["KEY"])
+    return files
+
+
 COMMANDS: dict[str, tuple[str, ...]] = {
     "up": ("up",),
     "status": ("status",),
@@ -54,6 +63,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "feedback": ("feedback", "r-77", "0", "earn"),
     "report": ("report", "r8"),
     "events tail": ("events", "tail"),
+    "evidence add": ("evidence", "add", "r8", "2", "measurement", "DOCUMENT"),
+    "evidence list": ("evidence", "list", "r8", "2"),
+    "approve": ("approve", "r8", "2", "--alias", "prod", "--comment", "read the report"),
+    "rollback": ("rollback", "r8", "prod", "--reason", "slow"),
+    "withdraw": ("withdraw", "r8", "2", "--reason", "leaked rows"),
+    "policy show": ("policy", "show", "r8"),
+    "policy set": ("policy", "set", "r8", "RULES", "--reason", "four eyes"),
+    "verify": ("verify", "r8", "2", "--key", "KEY"),
+    "operator add": ("operator", "add", "ada"),
     "data get": ("data", "add", "mine", "TRAIN", "TEST"),
     "data list": ("data", "list"),
 }
@@ -79,6 +97,9 @@ async def test_json_has_the_documented_shape(name: str, platform: Any, tmp_path:
     for path in files.values():
         path.write_text("a: 1\n")
     files["PACKAGE"] = package(tmp_path / "package")
+    files |= trust_files(tmp_path, platform.registry.key)
+    if name == "evidence list":
+        await platform.dragoman("approve", "r8", "2")
     arguments = [str(files.get(word, word)) for word in COMMANDS[name]]
     documents = await platform.json(*arguments, DRAGOMAN_CACHE=str(tmp_path / "cache"))
     assert documents

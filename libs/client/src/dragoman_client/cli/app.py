@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from dragoman_client.cli import data, events, jobs
+from dragoman_client.cli import data, events, evidence, jobs, operator, policy
 from dragoman_client.cli.errors import ErrorsAsExitCodes
+from dragoman_client.cli.evidence import approve
 from dragoman_client.cli.models import alias, history, models, publish
 from dragoman_client.cli.output import say
 from dragoman_client.cli.platform import down, status, token, up
@@ -17,6 +18,7 @@ from dragoman_client.cli.predict import feedback, predict
 from dragoman_client.cli.report import report
 from dragoman_client.cli.session import Session
 from dragoman_client.cli.train import train
+from dragoman_client.cli.trust import rollback, verify, withdraw
 from dragoman_client.local.home import Home
 
 app = typer.Typer(
@@ -53,7 +55,12 @@ def root(
 
 for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
     app.command()(command)
+for command_of_trust in (approve, rollback, withdraw, verify):
+    app.command()(command_of_trust)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(evidence.app, name="evidence")
+app.add_typer(policy.app, name="policy")
+app.add_typer(operator.app, name="operator")
 app.add_typer(events.app, name="events")
 app.add_typer(data.app, name="data")
 

@@ -19,6 +19,7 @@ from dragoman_client.local.platform import Platform
 from dragoman_client.local.user_tokens import LOCAL_TENANT, UserTokenIssuer
 from dragoman_client.operator_client import OperatorClient, OperatorTargets
 from dragoman_common.clock import SystemClock
+from dragoman_common.errors import NotFoundError
 from dragoman_common.service_keys import ServiceKey
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
@@ -52,7 +53,19 @@ class Session:
             monitor=state.target("monitor"),
             worker=state.target("worker"),
         )
-        return OperatorClient(targets, ServiceKey.load(keys.key_file(self.home, "operator")), tenant=LOCAL_TENANT)
+        return OperatorClient(targets, self.operator_key(), tenant=LOCAL_TENANT)
+
+    def operator_key(self) -> ServiceKey:
+        """The key of the person that $DRAGOMAN_OPERATOR names, or the laptop's own.
+
+        Raises:
+            NotFoundError: that person has no key here.
+        """
+        person = self.environ.get("DRAGOMAN_OPERATOR", "")
+        path = keys.operator_key_file(self.home, person)
+        if person and not path.is_file():
+            raise NotFoundError(f"DRAGOMAN_OPERATOR: {person!r} has no key here; `dragoman operator add` makes one")
+        return ServiceKey.load(path)
 
     def user_token(self) -> str:
         """$DRAGOMAN_TOKEN, or a fresh one of the laptop's own issuer."""

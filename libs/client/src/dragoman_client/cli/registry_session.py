@@ -1,0 +1,18 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A command's connection to the registry, as the operator that $DRAGOMAN_OPERATOR names, or the laptop's own."""
+
+from dragoman_client.cli.session import Session
+from dragoman_client.local.user_tokens import LOCAL_TENANT
+from dragoman_client.registry_operator import RegistryOperator
+
+
+def registry_of(session: Session) -> RegistryOperator:
+    """The registry of the running platform, as the local tenant.
+
+    Raises:
+        UnavailableError: no platform is running.
+        NotFoundError: $DRAGOMAN_OPERATOR names nobody who has a key here.
+    """
+    target = session.platform.require_running().target("registry")
+    return RegistryOperator(target, session.operator_key(), tenant=LOCAL_TENANT)

@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON documents of the commands about trust, from the registry's messages. Pure; see documents."""
+
+import json
+
+from dragoman.registry.v1 import registry_pb2
+from dragoman_client.cli.documents import Document, time_text
+from dragoman_client.version_check import Check
+
+# The names that policy files and documents use.
+QUALITY = {
+    registry_pb2.QUALITY_RULE_NONE: "none",
+    registry_pb2.QUALITY_RULE_EVALUATED: "evaluated",
+    registry_pb2.QUALITY_RULE_NOT_WORSE: "not_worse",
+    registry_pb2.QUALITY_RULE_BETTER: "better",
+}
+
+
+def evidence_document(evidence: registry_pb2.Evidence) -> Document:
+    return {
+        "model": evidence.model,
+        "version": evidence.version,
+        "root_sha256": evidence.root_sha256,
+        "kind": evidence.kind,
+        "document": json.loads(evidence.document),
+        "added_by": evidence.added_by,
+        "add_time": time_text(evidence, "add_time"),
+        "digest": evidence.digest,
+    }
+
+
+def policy_document(policy: registry_pb2.GatePolicy) -> Document:
+    return {
+        "model": policy.model,
+        "sequence": policy.sequence,
+        "rules": [
+            {
+                "alias": rule.alias,
+                "quality": QUALITY.get(rule.quality),
+                "min_robustness_basis_points": rule.min_robustness_basis_points,
+                "max_size_bytes": rule.max_size_bytes,
+                "max_p99_us": rule.max_p99_us,
+                "may_be_incompatible": rule.may_be_incompatible,
+                "num_approvals": rule.num_approvals,
+            }
+            for rule in policy.rules
+        ],
+        "reason": policy.reason,
+        "set_by": policy.set_by,
+        "set_time": time_text(policy, "set_time"),
+        "previous_sha256": policy.previous_sha256 or None,
+    }
+
+
+def tombstone_document(model: str, version: int, tombstone: registry_pb2.Tombstone) -> Document:
+    return {
+        "model": model,
+        "version": version,
+        "reason": tombstone.reason,
+        "withdrawn_by": tombstone.withdrawn_by,
+        "withdraw_time": time_text(tombstone, "withdraw_time"),
+    }
+
+
+def check_document(check: Check) -> Document:
+    return {"name": check.name, "state": check.state, "detail": check.detail}
