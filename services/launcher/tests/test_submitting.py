@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dragoman_common.errors import InvalidArgumentError, OverloadedError, UnavailableError
+from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, OverloadedError, UnavailableError
 from dragoman_launcher.contracts import NOW
 from dragoman_launcher.job import JobState, Publication
 from dragoman_launcher.memory import MemoryJobStore
@@ -43,11 +43,42 @@ async def test_the_same_request_id_returns_the_job_also_after_it_failed_and_afte
     await first.catalogue.change(job.id, lambda job: job.fail(NOW, "boom"))
 
     second = await launch(store=first.store)
-    again, created = await second.submit("same", recipe="not even a recipe")
+    again, created = await second.submit("same")
 
     assert not created
     assert again.state is JobState.FAILED
     assert again.message == "boom"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"model": "bbc"}, "another model"),
+        ({"recipe": "not even a recipe"}, "another recipe"),
+        ({"overrides": {"seed": "2"}}, "another overrides"),
+    ],
+)
+async def test_a_request_id_is_not_used_for_two_different_jobs(launch, changed, named):
+    first = await launch()
+    job, _ = await first.submit("same")
+    second = await launch(store=first.store)
+
+    for launcher in (first, second):
+        with pytest.raises(AlreadyExistsError, match=f"request_id 'same' made job {job.id} before, with {named}"):
+            await launcher.submit("same", **changed)
+
+    assert len(await first.store.load_all()) == 1
+
+
+async def test_racing_launchers_never_answer_with_another_requests_job(launch):
+    first = await launch()
+    second = await launch(store=first.store, runner=first.runner)
+
+    answers = await asyncio.gather(
+        first.submit("same", model="r8"), second.submit("same", model="bbc"), return_exceptions=True
+    )
+
+    assert sorted(type(answer).__name__ for answer in answers) == ["RequestIdTakenError", "tuple"]
 
 
 async def test_too_many_waiting_jobs_are_refused_and_nothing_is_kept_of_them(launch, eventually):

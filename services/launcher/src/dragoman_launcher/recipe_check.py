@@ -108,7 +108,7 @@ def _check_overrides(overrides: Mapping[str, str]) -> None:
         raise RecipeError(f"overrides has {len(overrides)} entries; at most {MAX_OVERRIDES}.")
     for key, value in overrides.items():
         if not _KEY.fullmatch(key):
-            raise RecipeError(f"overrides: {key[:80]!r} is not a dotted key such as train.epochs (at most 8 parts).")
+            raise RecipeError(f"overrides: {key[:80]!r} is not a dotted key such as training.epochs (at most 8 parts).")
         if len(value.encode()) > MAX_OVERRIDE_BYTES:
             raise RecipeError(f"overrides.{key} has more than {MAX_OVERRIDE_BYTES} bytes.")
 

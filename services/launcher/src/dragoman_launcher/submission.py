@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a request to an accepted job.
 
-    names -> known request id? its job -> room? -> recipe: form, overrides, data set -> the trainer's check
-          -> record (create-only) -> queue
+    names -> known request id? its job, if that is what was asked for -> room? -> recipe: form, overrides, data set
+          -> the trainer's check -> record (create-only) -> queue
 
 Nothing is written before everything is checked, and the one write decides among racers.
 """
@@ -15,7 +15,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import OverloadedError, UnavailableError
+from dragoman_common.errors import AlreadyExistsError, OverloadedError, UnavailableError
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import JobSpec, TrainingJob, job_id
 from dragoman_launcher.ports import JobStore, RecipeChecker
@@ -24,6 +24,10 @@ from dragoman_launcher.recipe_check import check_recipe, check_request
 from dragoman_launcher.supervisor import JobSupervisor
 
 MAX_CHECKS_AT_ONCE: Final = 2
+
+
+class RequestIdTakenError(AlreadyExistsError):
+    """The request id made another job: returning that one would say that this one runs."""
 
 
 class JobSubmission:
@@ -63,6 +67,7 @@ class JobSubmission:
 
         Raises:
             InvalidArgumentError: a name, the recipe or an override; the text names the key.
+            RequestIdTakenError: the request id made a job before, of another model, recipe or overrides.
             OverloadedError: too many jobs wait, or are kept.
             UnavailableError: the store or the checker does not answer; the call may be repeated.
         """
@@ -71,6 +76,7 @@ class JobSubmission:
         async with self._locks.setdefault(job_id(tenant, request_id), asyncio.Lock()):
             known = self._catalogue.find(job_id(tenant, request_id))
             if known is not None:
+                _check_same(known.spec, model=model, recipe=recipe, overrides=overrides)
                 return known, False
             return await self._submit(
                 tenant=tenant,
@@ -114,5 +120,19 @@ class JobSubmission:
         job = TrainingJob.created(spec) if is_created else await self._store.load(spec.id)
         if job is None:
             raise UnavailableError("The job's record cannot be read yet; try again.")
+        if not is_created:
+            _check_same(job.spec, model=spec.model, recipe=spec.recipe, overrides=spec.overrides)
         self._supervisor.accept(job)
         return self._catalogue.find(spec.id) or job, is_created
+
+
+def _check_same(spec: JobSpec, *, model: str, recipe: str, overrides: Mapping[str, str]) -> None:
+    asked = (("model", model, spec.model), ("recipe", recipe, spec.recipe))
+    differing = [name for name, now, before in asked if now != before]
+    if dict(overrides) != dict(spec.overrides):
+        differing.append("overrides")
+    if differing:
+        raise RequestIdTakenError(
+            f"request_id {spec.request_id!r} made job {spec.id} before, "
+            f"with another {' and another '.join(differing)}: send what it was sent with, or choose a new request_id."
+        )
