@@ -190,15 +190,24 @@ class _Container:
         self._container = None
 
     def start(self, port: int, environ: Mapping[str, str]) -> None:
+        from docker.errors import DockerException
+        from testcontainers.core.config import testcontainers_config
         from testcontainers.core.container import DockerContainer
 
-        if self._container is not None:
-            self._container.get_wrapped_container().start()
-            return
-        container = DockerContainer(self._image).with_bind_ports(CONTAINER_PORT, port)
-        for name, value in environ.items():
-            container.with_env(name, value)
-        self._container = container.with_command(f"server --quiet --address :{CONTAINER_PORT} /data").start()
+        # Its reaper is one more image to pull; running() removes the container itself.
+        testcontainers_config.ryuk_disabled = True
+        try:
+            if self._container is not None:
+                self._container.get_wrapped_container().start()
+                return
+            container = DockerContainer(self._image)
+            # with_bind_ports takes no address, and would listen on every one.
+            container.ports[f"{CONTAINER_PORT}/tcp"] = ("127.0.0.1", port)
+            for name, value in environ.items():
+                container.with_env(name, value)
+            self._container = container.with_command(f"server --quiet --address :{CONTAINER_PORT} /data").start()
+        except DockerException as error:
+            raise MissingPartError(f"the image {self._image} does not start: {error}") from error
 
     def is_alive(self) -> bool:
         if self._container is None:
