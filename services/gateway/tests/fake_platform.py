@@ -148,9 +148,12 @@ class Tokenizer(tokenizer_pb2_grpc.TokenizerServiceServicer):
         self.inner = MemoryTokenizer()
         self.tenants = []
         self.latency_s = 0.0
+        self.is_open = asyncio.Event()
+        self.is_open.set()
 
     async def Encode(self, request, context):
         self.tenants.append(current_caller().tenant)
+        await self.is_open.wait()
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         rows = await self.inner.encode(None, list(request.texts))

@@ -71,9 +71,10 @@ async def eventually(probe, *, timeout_s=10):
 
 
 @asynccontextmanager
-async def gateway_running(platform):
-    """A gateway that is ready, over a running platform."""
-    config = parse(Settings, platform.environment(), prefix="DRAGOMAN_GATEWAY_")
+async def gateway_running(platform, **changes):
+    """A gateway that is ready, over a running platform; `changes` are settings, in capitals."""
+    changed = {f"DRAGOMAN_GATEWAY_{name}": value for name, value in changes.items()}
+    config = parse(Settings, platform.environment() | changed, prefix="DRAGOMAN_GATEWAY_")
     running = asyncio.ensure_future(run(config))
     ready = [config.server.ready_file, config.http_ready_file]
     await eventually(lambda: running.done() or all(path.exists() for path in ready))

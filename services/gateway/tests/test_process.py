@@ -101,6 +101,39 @@ async def test_a_process_answers_and_drains(platform):
             await process.wait()
 
 
+async def test_a_gateway_that_drains_says_at_once_that_it_is_not_ready(platform, running_gateway):
+    process = await start(platform.environment() | {f"{PREFIX}DRAIN_GRACE_MS": "10000"})
+    try:
+        ports = await listening(process)
+        ready = f"http://127.0.0.1:{ports['listening for HTTP']}/readyz"
+        async with (
+            aiohttp.ClientSession() as session,
+            grpc.aio.insecure_channel(f"127.0.0.1:{ports['listening']}") as channel,
+        ):
+
+            async def answers(status):
+                async with session.get(ready) as response:
+                    return response.status == status
+
+            await running_gateway.eventually(lambda: answers(200))
+            platform.tokenizer.is_open.clear()
+            gateway = running_gateway.Gateway(platform, channel, 0)
+            call = asyncio.ensure_future(gateway.classify("oil"))
+            await running_gateway.eventually(lambda: platform.tokenizer.tenants)
+            process.send_signal(signal.SIGTERM)
+            await running_gateway.eventually(lambda: answers(503))
+            assert not call.done()
+            platform.tokenizer.is_open.set()
+            assert (await call).request_id
+        await process.communicate()
+        assert process.returncode == 0
+    finally:
+        platform.tokenizer.is_open.set()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 async def test_a_killed_gateway_has_answered_nothing_that_is_not_in_the_log(platform, running_gateway):
     process = await start(platform.environment())
     answered = set()

@@ -58,8 +58,8 @@ class ServerSettings:
     max_concurrent_rpcs: int = 2_000
     """Calls at once; one more is RESOURCE_EXHAUSTED."""
     max_anonymous_watches: int = 64
-    """Health watches at once, which anyone may open, at most a quarter of max_concurrent_rpcs; and as many other calls of
-    health. One more is RESOURCE_EXHAUSTED."""
+    """Health watches at once, which anyone may open, at most a quarter of max_concurrent_rpcs; and as many other calls
+    of health. One more is RESOURCE_EXHAUSTED."""
     max_anonymous_watch_ms: int = 60_000
     """The longest life of such a watch: its follower begins again."""
     log_level: str = "INFO"

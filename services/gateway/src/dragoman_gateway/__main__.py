@@ -109,11 +109,15 @@ async def run(config: Settings) -> None:
         authenticator=authenticator,
         limits=limits,
         deadline_s=config.http_deadline_ms / 1e3,
+        read_timeout_s=config.http_read_timeout_ms / 1e3,
+        max_calls=config.http_max_calls,
     )
     http = HttpServer(
         api.application(),
         listen=config.http_listen,
         ready_file=config.http_ready_file,
+        max_connections=config.http_max_connections,
+        read_timeout_s=config.http_read_timeout_ms / 1e3,
         grace_s=config.server.drain_grace_ms / 1e3,
     )
     services = [
@@ -140,6 +144,7 @@ async def run(config: Settings) -> None:
                 readiness.run(),
                 http.run(),
             ),
+            on_stop=readiness.stop,
             on_drain=http.stop,
         )
     finally:

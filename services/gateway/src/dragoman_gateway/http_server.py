@@ -1,6 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Listens for HTTP beside the gRPC server: bind -> ready file -> serve -> stop, after gRPC has drained."""
+"""Listens for HTTP beside the gRPC server: bind -> ready file -> serve -> stop, after gRPC has drained.
+
+Owns what a connection may cost before there is a request: how many there are, and how long each may say nothing. What a
+request may cost is rest.py's.
+"""
 
 import asyncio
 import json
@@ -12,6 +16,7 @@ from aiohttp import web
 
 from dragoman_common.atomic import write_atomic
 
+_LINGERING_S = 5.0
 _logger = logging.getLogger(__name__)
 
 
@@ -31,10 +36,55 @@ def _without_bytes(record: logging.LogRecord) -> bool:
     return True
 
 
-class HttpServer:
-    """One application on one port."""
+def _overload() -> bytes:
+    body = b'{"error": "too many connections; try again later", "code": "RESOURCE_EXHAUSTED"}'
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
-    def __init__(self, application: web.Application, *, listen: str, ready_file: Path | None, grace_s: float) -> None:
+
+class _Door(asyncio.Protocol):
+    """What a new connection meets first: it is handed on to the application's server, or answered and closed."""
+
+    def __init__(self, server: web.Server, max_connections: int) -> None:
+        self._server = server
+        self._max_connections = max_connections
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream server, always
+        if len(self._server.connections) >= self._max_connections:
+            transport.write(_overload())
+            transport.close()
+            return
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+
+
+class HttpServer:
+    """One application on one port.
+
+    Args:
+        application: what answers.
+        listen: host:port.
+        ready_file: written when the port is bound.
+        max_connections: at once; one more is answered with 503 and closed.
+        read_timeout_s: a connection that has not sent a whole head by then is closed, an idle one too.
+        grace_s: how long calls in flight may go on after `stop`.
+    """
+
+    def __init__(
+        self,
+        application: web.Application,
+        *,
+        listen: str,
+        ready_file: Path | None,
+        max_connections: int,
+        read_timeout_s: float,
+        grace_s: float,
+    ) -> None:
         self._runner = web.AppRunner(
             application,
             access_log=None,
@@ -42,9 +92,15 @@ class HttpServer:
             # A caller that hangs up is answered no longer, as on the gRPC side.
             handler_cancellation=True,
             auto_decompress=False,
+            # Counted from the connection's begin, or the answer before, to the end of a head: bytes do not prolong it.
+            keepalive_timeout=read_timeout_s,
+            # A body that was refused is read on for so long, that its sender may see the answer.
+            lingering_time=min(read_timeout_s, _LINGERING_S),
             shutdown_timeout=grace_s,
         )
         self._listen = listen
+        self._max_connections = max_connections
+        self._listener: asyncio.Server | None = None
         self._ready_file = ready_file
         self._stopped = asyncio.Event()
         self.port = 0
@@ -53,8 +109,12 @@ class HttpServer:
         """Bind and listen; `port` tells where."""
         host, _, port = self._listen.rpartition(":")
         await self._runner.setup()
-        await web.TCPSite(self._runner, host.strip("[]"), int(port), reuse_port=False).start()
-        self.port = self._runner.addresses[0][1]
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - set up above
+        self._listener = await asyncio.get_running_loop().create_server(
+            lambda: _Door(server, self._max_connections), host.strip("[]"), int(port), reuse_port=False
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
         if self._ready_file:
             write_atomic(self._ready_file, json.dumps({"port": self.port, "pid": os.getpid()}).encode())
         _logger.info("listening for HTTP", extra={"port": self.port})
@@ -66,5 +126,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Let calls in flight end within the grace, then close."""
+        if self._listener:
+            self._listener.close()
         await self._runner.cleanup()
         self._stopped.set()

@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the gateway can answer: every alias has been read, and the tokenizer serves. Models have ModelReady."""
+"""Whether the gateway can answer: every alias has been read, and the tokenizer serves. Models have ModelReady.
+
+Once the process is asked to stop it is not ready, and stays so: who routes by readiness sends the next call elsewhere.
+"""
 
 import asyncio
 from typing import Any
@@ -21,12 +24,21 @@ class Readiness:
         self._router = router
         self._health: Any = health_pb2_grpc.HealthStub(tokenizer)
         self._first = asyncio.Event()
-        self.is_ready = False
+        self._is_answering = False
+        self._is_stopping = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self._is_answering and not self._is_stopping
+
+    async def stop(self) -> None:
+        """The drain begins: not ready from now on."""
+        self._is_stopping = True
 
     async def run(self) -> None:
         """Ask every second, until cancelled."""
         while True:
-            self.is_ready = self._router.is_complete and await self._is_tokenizer_serving()
+            self._is_answering = self._router.is_complete and await self._is_tokenizer_serving()
             if self.is_ready:
                 self._first.set()
             await asyncio.sleep(_PERIOD_S if self.is_ready else _PERIOD_S / 10)

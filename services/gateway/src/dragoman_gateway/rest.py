@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP side: health, and the Open Inference Protocol's REST form, through the same pipeline as gRPC.
 
-    request -> authenticate (all but health, before the body is read) -> deadline -> body cap -> JSON -> pipeline
+    request -> authenticate (all but health) -> count, before the body is read -> deadline
+        -> body cap -> JSON -> pipeline
 
 No route takes a name that becomes a path or an address. Compressed bodies are refused, so the cap is the cap.
 """
@@ -10,14 +11,15 @@ No route takes a name that becomes a path or an address. Compressed bodies are r
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 from aiohttp import web
 
 from dragoman_common import deadline, telemetry
 from dragoman_common.auth import Authenticator, Caller, calling_as
-from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError
+from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, OverloadedError
 from dragoman_gateway import rest_codec
 from dragoman_gateway.callers import principal_of
 from dragoman_gateway.http_errors import refusal, response_of
@@ -32,6 +34,7 @@ from dragoman_gateway.selector import Selector, parse_selector, parse_version
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
+_RETRY_AFTER_S = 1.0
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 _logger = logging.getLogger(__name__)
 _tracer = telemetry.tracer("dragoman.gateway.http")
@@ -41,7 +44,18 @@ _duration_ms = telemetry.meter("dragoman.gateway.http").create_histogram(
 
 
 class RestApi:
-    """The routes and what they answer."""
+    """The routes and what they answer.
+
+    Args:
+        pipeline: answers predictions.
+        models: describes models.
+        readiness: whether the gateway can answer.
+        authenticator: who is calling.
+        limits: what one call may hold.
+        deadline_s: of every call.
+        read_timeout_s: for a body to arrive, and for an answer to be taken.
+        max_calls: at once, counted from before the body is read; one more is refused.
+    """
 
     def __init__(
         self,
@@ -52,6 +66,8 @@ class RestApi:
         authenticator: Authenticator,
         limits: Limits,
         deadline_s: float,
+        read_timeout_s: float,
+        max_calls: int,
     ) -> None:
         self._pipeline = pipeline
         self._models = models
@@ -59,6 +75,9 @@ class RestApi:
         self._authenticator = authenticator
         self._limits = limits
         self._deadline_s = deadline_s
+        self._read_timeout_s = read_timeout_s
+        self._max_calls = max_calls
+        self._num_calls = 0
 
     def application(self) -> web.Application:
         """The routes, behind authentication and the error table."""
@@ -88,7 +107,30 @@ class RestApi:
         response = await self._answer(request, handler)
         labels: dict[str, str | int] = {"route": _route_of(request), "status": response.status}
         _duration_ms.record((time.monotonic() - started_s) * 1e3, labels)
+        await self._send(request, response)
         return response
+
+    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Send the answer here: the library would wait without end for a client that does not take it."""
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self._num_calls >= self._max_calls:
+            raise OverloadedError(
+                f"{self._max_calls} HTTP calls run already; send this one again later", retry_after_s=_RETRY_AFTER_S
+            )
+        self._num_calls += 1
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Everything that happens around every handler, in order."""
@@ -99,6 +141,7 @@ class RestApi:
             caller = self._authenticator.authenticate({"authorization": request.headers.get("Authorization", "")})
             request[_CALLER] = caller
             with (
+                self._counted(),
                 _tracer.start_as_current_span(f"{request.method} {_route_of(request)}", context=parent),
                 calling_as(caller.tenant, caller.subject),
                 deadline.within(self._deadline_s),
@@ -154,9 +197,18 @@ class RestApi:
         _check_plain(request)
         if (request.content_length or 0) > self._limits.max_message_bytes:
             raise web.HTTPRequestEntityTooLarge(self._limits.max_message_bytes, request.content_length or 0)
-        parsed = rest_codec.call_from_json(rest_codec.parse_object(await request.read()), selector, self._limits)
+        parsed = rest_codec.call_from_json(rest_codec.parse_object(await self._body(request)), selector, self._limits)
         call = Call(principal=principal_of(request[_CALLER]), selector=selector, texts=parsed.texts, field=TEXT)
         return web.json_response(rest_codec.answer_to_json(parsed, await self._pipeline.classify(call)))
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._read_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"the body did not arrive within {self._read_timeout_s:g} s; send it without pauses"
+            ) from None
 
 
 def _selector(request: web.Request) -> Selector:

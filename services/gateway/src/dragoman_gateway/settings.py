@@ -60,6 +60,13 @@ class Settings:
     """How long a call may wait for its version to become ready at a worker before it is UNAVAILABLE."""
     http_deadline_ms: int = 30_000
     """The deadline of an HTTP call, which brings none of its own."""
+    http_max_connections: int = 1_000
+    """HTTP connections at once, idle ones too; one more gets 503 and is closed."""
+    http_max_calls: int = 256
+    """HTTP calls at once whose body is read or answered: bounds the memory of bodies. One more gets 429."""
+    http_read_timeout_ms: int = 15_000
+    """How long a connection may take to send a request's head, and again for its body, and for taking the answer; also
+    the life of an idle connection."""
     tokenizer_timeout_ms: int = 5_000
     """The longest wait for the tokenizer within a call."""
     worker_timeout_ms: int = 30_000
@@ -79,6 +86,9 @@ class Settings:
             "max_hold_ms",
             "user_max_lifetime_s",
             "http_deadline_ms",
+            "http_max_connections",
+            "http_max_calls",
+            "http_read_timeout_ms",
             "tokenizer_timeout_ms",
             "worker_timeout_ms",
         ):
