@@ -88,9 +88,15 @@ def digests(files: dict[str, bytes]) -> list[signed_pb2.FileDigest]:
 
 
 def upload(
-    files: dict[str, bytes], *, model: str = "r8", publish_id: str = "p1", number: int = 0, piece_bytes: int = 1 << 18
+    files: dict[str, bytes],
+    *,
+    model: str = "r8",
+    publish_id: str = "p1",
+    number: int = 0,
+    piece_bytes: int = 1 << 18,
+    lineage: pb.Lineage | None = None,
 ) -> list[pb.PublishVersionRequest]:
-    header = pb.PublishHeader(model=model, publish_id=publish_id, number=number, files=digests(files))
+    header = pb.PublishHeader(model=model, publish_id=publish_id, number=number, files=digests(files), lineage=lineage)
     messages = [pb.PublishVersionRequest(header=header)]
     for path, data in files.items():
         messages += [

@@ -17,6 +17,7 @@ _READS = (
     "WatchAliases",
     "ListEvidence",
     "GetGatePolicy",
+    "GetLineage",
 )
 
 POLICY: PolicyTable = {

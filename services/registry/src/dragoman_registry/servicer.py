@@ -34,6 +34,8 @@ from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.evidence_servicer import EvidenceServicer, check_place
+from dragoman_registry.lineage_servicer import LineageServicer
+from dragoman_registry.missed_events import check_seen, missed
 from dragoman_registry.model_version import PublishRequest, StoredVersion, VersionWithdrawnError, check_request
 from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
@@ -60,7 +62,7 @@ DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
 
-class RegistryServicer(EvidenceServicer, PolicyServicer):
+class RegistryServicer(EvidenceServicer, PolicyServicer, LineageServicer):
     """Answers the registry's RPCs."""
 
     def __init__(
@@ -233,6 +235,8 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         is_for_all = request.all_tenants and caller.identity in PLATFORM
         tenant = "" if is_for_all else check_name(caller.tenant, field="tenant")
 
+        seen = check_seen([((item.tenant, item.model, item.alias), item.sequence) for item in request.seen])
+
         def wants(event: StoredEvent) -> bool:
             return is_for_all or event.record.tenant == tenant
 
@@ -241,7 +245,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer):
         with self._watch.follow(wants) as follower:
             # No await between following and this list: an event is in one of the two, never in neither.
             snapshot = [event for event in self._catalog.newest_events() if wants(event)]
-            for event in snapshot:
+            async for event in missed(self._catalog, snapshot, seen):
                 yield pb.WatchAliasesResponse(event=convert.event_to_pb(event), heartbeat_period=heartbeat)
             yield pb.WatchAliasesResponse(is_snapshot_complete=True, heartbeat_period=heartbeat)
             while True:
