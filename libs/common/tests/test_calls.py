@@ -107,6 +107,28 @@ async def test_health_answers_anyone_and_watch_ends_when_the_server_drains():
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_calls_that_have_arrived_and_not_started_are_unavailable_when_the_server_drains():
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def behaviour():
+        started.set()
+        await go_on.wait()
+
+    monitor = Monitor(behaviour)
+    async with running([service(monitor)], POLICY, name="monitor") as server, server.channel("operator") as channel:
+        stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+        calls = [asyncio.ensure_future(stub.GetReport(pb.GetReportRequest(), timeout=30)) for _ in range(300)]
+        await started.wait()
+        drain = asyncio.create_task(server.server.drain())
+        go_on.set()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        await drain
+    num_answered = sum(isinstance(answer, pb.GetReportResponse) for answer in answers)
+    codes = {answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)}
+    assert num_answered == len(monitor.seen) < len(calls)
+    assert codes == {grpc.StatusCode.UNAVAILABLE}
+
+
 async def test_tenant_is_believed_from_the_gateway_and_not_from_an_operator():
     monitor = Monitor()
     async with running([service(monitor)], POLICY, name="monitor") as server:

@@ -40,6 +40,7 @@ _duration_ms = telemetry.meter("dragoman.server").create_histogram(
     "rpc.server.duration", unit="ms", description="Time from a call's arrival to its end, by method and status code"
 )
 _MAX_DETAILS_CHARS = 2_000
+_HEALTH = "/grpc.health.v1.Health/"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -51,7 +52,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         default_deadline_s: for calls with one reply that bring no deadline.
         max_deadline_s: the longest that any call lives, streams included.
         anonymous: bounds the calls of methods that are open to anyone.
-        draining: once set, methods named Watch... end with UNAVAILABLE, so that their followers go elsewhere.
+        draining: once set, new calls are refused with UNAVAILABLE, and methods named Watch... end with it, so that
+            their callers go elsewhere. Health is still told.
     """
 
     def __init__(
@@ -70,18 +72,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._max_deadline_s = max_deadline_s
         self._anonymous = anonymous
         self._draining = draining
+        self._num_arrived = 0
+
+    async def until_quiet(self, *, quiet_s: float, max_s: float) -> None:
+        """Wait until no call has arrived for quiet_s, at most max_s.
+
+        grpcio starts calls one by one, and ends with CANCELLED what has arrived and not started when it stops; nobody
+        sends such a call again. Once draining is set, each is refused with UNAVAILABLE instead as it gets its turn.
+        """
+        ends_s = time.monotonic() + max_s
+        num_seen = -1
+        while num_seen != self._num_arrived and time.monotonic() < ends_s:
+            num_seen = self._num_arrived
+            await asyncio.sleep(quiet_s)
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
+        self._num_arrived += 1
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
         try:
             caller = authorise(method, self._policy, self._authenticator, metadata)
         except DragomanError as error:
             return _refusal(error)
+        if self._draining.is_set() and not method.startswith(_HEALTH):
+            return _refusal(UnavailableError("the server is stopping; send the call again"))
         handler = await continuation(handler_call_details)
         if handler is None:
             return None

@@ -32,6 +32,10 @@ else:
 
 logger = logging.getLogger(__name__)
 
+_QUIET_S = 0.02
+_MAX_UNQUIET_S = 1.0
+"""A client that goes on sending to a server that refuses does not keep it from stopping."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerSettings:
@@ -99,17 +103,16 @@ class Server:
         self._draining = asyncio.Event()
         self._health = health.aio.HealthServicer()
         rows = {f"/grpc.health.v1.Health/{name}": ANYONE for name in ("Check", "Watch", "List")} | dict(policy)
+        self._calls = CallInterceptor(
+            authenticator=authenticator,
+            policy=rows,
+            default_deadline_s=settings.default_deadline_ms / 1e3,
+            max_deadline_s=settings.max_deadline_ms / 1e3,
+            anonymous=_anonymous_calls(settings),
+            draining=self._draining,
+        )
         self._server = grpc.aio.server(
-            interceptors=[
-                CallInterceptor(
-                    authenticator=authenticator,
-                    policy=rows,
-                    default_deadline_s=settings.default_deadline_ms / 1e3,
-                    max_deadline_s=settings.max_deadline_ms / 1e3,
-                    anonymous=_anonymous_calls(settings),
-                    draining=self._draining,
-                )
-            ],
+            interceptors=[self._calls],
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=_options(settings),
         )
@@ -141,7 +144,7 @@ class Server:
         await self._health.set("", kind.SERVING if is_serving else kind.NOT_SERVING)
 
     async def drain(self, on_stop: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Say NOT_SERVING, end the watches, let calls in flight end within the grace, and stop.
+        """Say NOT_SERVING, end the watches, refuse new calls, let calls in flight end within the grace, and stop.
 
         `on_stop` is awaited before the calls are: it ends what long calls wait for.
         """
@@ -151,6 +154,7 @@ class Server:
         self._draining.set()
         if on_stop:
             await on_stop()
+        await self._calls.until_quiet(quiet_s=_QUIET_S, max_s=_MAX_UNQUIET_S)
         await self._server.stop(self._settings.drain_grace_ms / 1e3)
 
 
