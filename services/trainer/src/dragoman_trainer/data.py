@@ -98,19 +98,27 @@ def load_corpus(name: str, data_dir: Path, *, dev_fraction: float, dev_seed: int
         NotFoundError: the folder or its train or test file is missing; the message says how to get it.
         InvalidArgumentError: a part is empty, there is only one class, or test has a label that train lacks.
     """
-    raw = {part: read_rows(path) for part, path in part_files(name, data_dir).items()}
+    files = part_files(name, data_dir)
+    raw = {part: read_rows(path) for part, path in files.items()}
     rows = {part: [row for row in found if row.text and row.label] for part, found in raw.items()}
     for part, kept in rows.items():
         if not kept:
-            raise InvalidArgumentError(f"data set {name!r}: the {part} file has no rows with text and label")
-    label_names = _label_names(name, rows)
+            raise InvalidArgumentError(
+                f"data set {name!r}: {files[part].name} has no rows with text and label ({len(raw[part])} without one "
+                "of them); at least one is needed"
+            )
+    label_names = _label_names(name, rows, files)
     hygiene = _hygiene(raw, rows)
     if "dev" not in rows:
         held_out = stratified_sample([row.label for row in rows["train"]], fraction=dev_fraction, seed=dev_seed)
         rows["dev"] = [row for row, is_dev in zip(rows["train"], held_out, strict=True) if is_dev]
         rows["train"] = [row for row, is_dev in zip(rows["train"], held_out, strict=True) if not is_dev]
         if not rows["dev"]:
-            raise InvalidArgumentError(f"data set {name!r}: too few rows to hold out a dev part of {dev_fraction:g}")
+            raise InvalidArgumentError(
+                f"data set {name!r}: too few rows to hold out a dev part: of a class with {_SMALL_CLASS} rows or more "
+                f"the recipe's data.dev_fraction of {dev_fraction:g} is taken, and that is none here; "
+                "add rows, raise data.dev_fraction, or put a dev file beside train"
+            )
     index = {label: position for position, label in enumerate(label_names)}
     splits = {part: _split(found, index) for part, found in rows.items()}
     return Corpus(
@@ -174,17 +182,21 @@ def part_files(name: str, data_dir: Path) -> dict[str, Path]:
     return found
 
 
-def _label_names(name: str, rows: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
-    known = sorted({row.label for row in rows["train"]})
+def _label_names(name: str, rows: Mapping[str, Sequence[Row]], files: Mapping[str, Path]) -> tuple[str, ...]:
+    known = {row.label for row in rows["train"]}
     if len(known) < 2:
         raise InvalidArgumentError(
-            f"data set {name!r}: train has the single label {known[0]!r}; at least two are needed"
+            f"data set {name!r}: {files['train'].name} has the single label {next(iter(known))[:80]!r}; "
+            "at least two are needed"
         )
     for part in rows:
-        strange = sorted({row.label for row in rows[part]} - set(known))
-        if strange:
-            raise InvalidArgumentError(f"data set {name!r}: {part} has the label {strange[0]!r}, which train lacks")
-    return tuple(known)
+        strange = next((row for row in rows[part] if row.label not in known), None)
+        if strange is not None:
+            raise InvalidArgumentError(
+                f"data set {name!r}: {files[part].name}, line {strange.line}: {part} has the label "
+                f"{strange.label[:80]!r}, which train lacks; add rows of it to train, or take them out"
+            )
+    return tuple(sorted(known))
 
 
 def _hygiene(raw: Mapping[str, Sequence[Row]], rows: Mapping[str, Sequence[Row]]) -> Hygiene:
