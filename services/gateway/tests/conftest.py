@@ -86,7 +86,9 @@ class World:
     workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
 
     def __post_init__(self):
-        self.router = Router(self.aliases, self.workers, self.catalogue, self.history, max_hold_s=10.0)
+        self.router = Router(
+            self.aliases, self.workers, self.catalogue, self.history, clock=self.clock, max_hold_s=10.0
+        )
         self.models = ModelDirectory(self.router, self.catalogue, self.limits)
         self.pipeline = Pipeline(
             router=self.router,

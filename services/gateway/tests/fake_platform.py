@@ -84,6 +84,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.key = SigningKey.generate()
         self.feed = Feed()
         self.versions, self.events, self.history = {}, {}, {}
+        self.page_size, self.step_s = 2, 1
 
     def publish(self, manifest, *, key=None):
         self.versions[manifest.tenant, manifest.model, manifest.number] = sign_manifest(manifest, key or self.key)
@@ -100,7 +101,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             stable_version=manifest.number,
             stable_root_sha256=manifest.root_sha256,
             moved_by="operator",
-            move_time=NOW + timedelta(seconds=before[0].sequence if before else 0),
+            move_time=NOW + timedelta(seconds=self.step_s * before[0].sequence if before else 0),
             request_id="r1",
             nonce="n1",
             previous_sha256=payload_sha256(before[0]) if before else "",
@@ -117,12 +118,15 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         )
         return registry_pb2.WatchAliasesResponse(event=event, heartbeat_period=HEARTBEAT)
 
-    async def GetAlias(self, request, context):
-        record, envelope = self.history[current_caller().tenant, request.model, request.alias][
-            int(request.at_time.ToDatetime(UTC).timestamp() - NOW.timestamp())
+    async def ListAliasEvents(self, request, context):
+        chain = self.history[current_caller().tenant, request.model, request.alias]
+        start, size = int(request.page_token or 0), min(request.page_size, self.page_size)
+        events = [
+            registry_pb2.AliasEvent(sequence=place, record=SignedRecord(envelope=envelope))
+            for place, (_, envelope) in enumerate(chain, 1)
         ]
-        event = registry_pb2.AliasEvent(sequence=record.sequence, record=SignedRecord(envelope=envelope))
-        return registry_pb2.GetAliasResponse(event=event)
+        token = str(start + size) if start + size < len(chain) else ""
+        return registry_pb2.ListAliasEventsResponse(events=events[start : start + size], next_page_token=token)
 
     async def GetVersion(self, request, context):
         envelope = self.versions.get((current_caller().tenant, request.model, request.number))

@@ -85,11 +85,21 @@ class TestRegistryHistory:
     def chain(self, platform):
         return [target_of(record) for record, _ in platform.registry.history["local", "r8", "prod"]]
 
-    async def test_the_event_before_is_the_one_that_is_named(self, history, platform):
+    async def test_the_events_before_come_newest_first_from_as_many_pages_as_there_are(self, history, platform):
+        for number in range(2, 8):
+            platform.publish(number)
+        chain = self.chain(platform)
+        assert await history.earlier(chain[0], 8) == []
+        assert await history.earlier(chain[-1], 8) == chain[-2::-1]
+        assert await history.earlier(chain[4], 3) == [chain[3], chain[2], chain[1]]
+
+    async def test_events_that_share_a_time_are_told_apart(self, history, platform):
+        platform.registry.step_s = 0
         platform.publish(2)
-        first, second = self.chain(platform)
-        assert await history.before(second) == first
-        assert await history.before(first) is None
+        platform.publish(3)
+        first, second, third = self.chain(platform)
+        assert first.move_time == second.move_time == third.move_time
+        assert await history.earlier(third, 8) == [second, first]
 
     async def test_another_event_in_its_place_is_data_loss(self, history, platform):
         platform.publish(2)
@@ -98,9 +108,12 @@ class TestRegistryHistory:
         entries = platform.registry.history["local", "r8", "prod"]
         entries[1] = entries[0]
         with pytest.raises(DataLossError):
-            await history.before(third)
+            await history.earlier(third, 8)
         with pytest.raises(DataLossError):
-            await history.before(dataclasses.replace(second, previous_sha256="0" * 64))
+            await history.earlier(dataclasses.replace(second, previous_sha256="0" * 64), 8)
+        entries.clear()
+        with pytest.raises(DataLossError, match="no event 2"):
+            await history.earlier(third, 8)
 
 
 class TestMemoryTokenizer(TokenizerContract):

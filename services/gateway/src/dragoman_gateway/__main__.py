@@ -85,7 +85,12 @@ async def run(config: Settings) -> None:
     table = WorkerTable(random.SystemRandom())
     catalogue = RegistryCatalogue(registry, keys)
     router = Router(
-        AliasTable(), table, catalogue, RegistryHistory(registry, keys), max_hold_s=config.max_hold_ms / 1e3
+        AliasTable(),
+        table,
+        catalogue,
+        RegistryHistory(registry, keys),
+        clock=clock,
+        max_hold_s=config.max_hold_ms / 1e3,
     )
     readiness = Readiness(router, tokenizer)
     outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)

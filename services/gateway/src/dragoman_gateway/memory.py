@@ -39,13 +39,15 @@ class MemoryHistory:
         self.events: dict[str, AliasTarget] = {}
         self.num_calls = 0
 
-    async def before(self, target: AliasTarget) -> AliasTarget | None:
+    async def earlier(self, target: AliasTarget, limit: int) -> list[AliasTarget]:
         self.num_calls += 1
-        if not target.previous_sha256:
-            return None
-        if target.previous_sha256 not in self.events:
-            raise UnavailableError("the registry is away")
-        return self.events[target.previous_sha256]
+        found: list[AliasTarget] = []
+        while len(found) < limit and target.previous_sha256:
+            if target.previous_sha256 not in self.events:
+                raise UnavailableError("the registry is away")
+            target = self.events[target.previous_sha256]
+            found.append(target)
+        return found
 
 
 class MemoryTokenizer:

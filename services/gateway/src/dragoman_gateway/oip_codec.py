@@ -80,7 +80,9 @@ def call_from_pb(request: oip_pb2.ModelInferRequest, limits: Limits) -> InferCal
     limits.check_client_id(request.id, field="id")
     check_parameters(request.parameters, where="parameters", limits=limits)
     if len(request.inputs) > limits.max_tensors:
-        raise InvalidArgumentError(f"inputs: {len(request.inputs)} tensors, at most {limits.max_tensors}")
+        raise InvalidArgumentError(
+            f"inputs: {len(request.inputs)} tensors, at most {limits.max_tensors}; send only text"
+        )
     check_inputs([tensor.name for tensor in request.inputs])
     (tensor,) = request.inputs
     check_parameters(tensor.parameters, where=f"inputs: {TEXT}", limits=limits)

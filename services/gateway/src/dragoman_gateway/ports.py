@@ -61,11 +61,11 @@ class VersionCatalogue(Protocol):
 
 
 class AliasHistory(Protocol):
-    async def before(self, target: AliasTarget) -> AliasTarget | None:
-        """The verified event that `target` names as its predecessor; None before the first.
+    async def earlier(self, target: AliasTarget, limit: int) -> list[AliasTarget]:
+        """The verified events before `target`, newest first, at most `limit`; each is the one that the next one names.
 
         Raises:
-            DataLossError: what the registry keeps there is not that event.
+            DataLossError: what the registry keeps there is not that chain.
             UnavailableError: the registry is away.
         """
         ...

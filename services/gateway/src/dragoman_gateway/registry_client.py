@@ -8,9 +8,9 @@
 The plain fields of a reply are for display; what is read from them is only which record to expect in the envelope.
 """
 
+import asyncio
 import logging
-from collections import OrderedDict
-from datetime import timedelta
+from collections import OrderedDict, deque
 
 import grpc
 
@@ -21,6 +21,7 @@ from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.clients import calling
 from dragoman_gateway.outcome import ContractBrokenError
+from dragoman_gateway.refused_events import RefusedEvents
 from dragoman_gateway.route import Router
 from dragoman_gateway.streams import WATCH_LIFE_S, follow
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
@@ -30,6 +31,7 @@ from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_e
 _MAX_VERSIONS = 10_000
 """Versions kept, about 1 kB each: they never change, so only memory bounds them."""
 
+_PAGE_SIZE = 1_000
 _logger = logging.getLogger(__name__)
 
 
@@ -82,26 +84,43 @@ class RegistryHistory:
         self._stub = pb_grpc.RegistryServiceStub(channel)
         self._keys = keys
 
-    async def before(self, target: AliasTarget) -> AliasTarget | None:
-        if target.sequence == 1:
-            return None
+    async def earlier(self, target: AliasTarget, limit: int) -> list[AliasTarget]:
         tenant, model, alias = target.name
-        request = pb.GetAliasRequest(model=model, alias=alias)
-        request.at_time.FromDatetime(target.move_time - timedelta(microseconds=1))
-        with calling_as(tenant), calling("registry"):
-            response = await self._stub.GetAlias(request)
-        record = verify_alias_event(
-            response.event.record.envelope,
-            self._keys,
-            tenant=tenant,
-            model=model,
-            alias=alias,
-            sequence=target.sequence - 1,
-        )
-        found = target_of(record)
-        if found.payload_sha256 != target.previous_sha256:
-            raise DataLossError(f"{model}@{alias}: event {target.sequence} names another predecessor than is kept")
+        # By place in the chain, not by time: two events may share a time.
+        kept = await self._events_before(target, limit)
+        found: list[AliasTarget] = []
+        at = target
+        while len(found) < limit and at.sequence > 1:
+            if not kept:
+                raise DataLossError(f"{model}@{alias}: the registry has no event {at.sequence - 1}")
+            record = verify_alias_event(
+                kept.pop().record.envelope,
+                self._keys,
+                tenant=tenant,
+                model=model,
+                alias=alias,
+                sequence=at.sequence - 1,
+            )
+            before = target_of(record)
+            if before.payload_sha256 != at.previous_sha256:
+                raise DataLossError(f"{model}@{alias}: event {at.sequence} names another predecessor than is kept")
+            found.append(before)
+            at = before
         return found
+
+    async def _events_before(self, target: AliasTarget, limit: int) -> deque[pb.AliasEvent]:
+        """The last `limit` events before `target`, oldest first, as the registry says."""
+        tenant, model, alias = target.name
+        kept: deque[pb.AliasEvent] = deque(maxlen=limit)
+        request = pb.ListAliasEventsRequest(model=model, alias=alias, page_size=_PAGE_SIZE)
+        with calling_as(tenant), calling("registry"):
+            while True:
+                page = await self._stub.ListAliasEvents(request)
+                kept.extend(event for event in page.events if event.sequence < target.sequence)
+                is_past = any(event.sequence >= target.sequence for event in page.events)
+                if is_past or not page.events or not page.next_page_token:
+                    return kept
+                request.page_token = page.next_page_token
 
 
 class AliasWatch:
@@ -114,15 +133,20 @@ class AliasWatch:
         self._keys = keys
         self._catalogue = catalogue
         self._router = router
+        self._refused = RefusedEvents(self._check, router.apply)
 
     async def run(self) -> None:
         """Follow until cancelled. While the registry is away, aliases stay where they were."""
-        await follow(
-            "registry aliases",
-            lambda: self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True), timeout=WATCH_LIFE_S),
-            self.take,
-            lambda: None,
-        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._refused.run())
+            group.create_task(
+                follow(
+                    "registry aliases",
+                    lambda: self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True), timeout=WATCH_LIFE_S),
+                    self.take,
+                    lambda: None,
+                )
+            )
 
     async def take(self, message: pb.WatchAliasesResponse) -> None:
         """Believe one message, or refuse it and keep what was."""
@@ -141,16 +165,22 @@ class AliasWatch:
             event.record.envelope, self._keys, tenant=event.tenant, model=event.model, alias=event.alias
         )
         target = target_of(record)
-        stable = target.stable
+        self._refused.supersede(target)
         try:
             # Fetched now: calls need not wait for it, and a version that does not hold never becomes the target.
-            await self._catalogue.get(stable.tenant, stable.model, stable.number, root_sha256=stable.root_sha256)
+            await self._check(target)
         except DataLossError:
+            self._refused.add(target)
             raise
         except (DragomanError, ContractBrokenError) as error:
             # The event holds; its version is fetched by the first call that needs it.
-            _logger.warning("version not fetched yet", extra={"model": stable.model, "reason": str(error)})
+            _logger.warning("version not fetched yet", extra={"model": target.stable.model, "reason": str(error)})
         self._router.apply(target)
+
+    async def _check(self, target: AliasTarget) -> None:
+        stable = target.stable
+        with calling_as(""):
+            await self._catalogue.get(stable.tenant, stable.model, stable.number, root_sha256=stable.root_sha256)
 
 
 def target_of(record: AliasRecord) -> AliasTarget:

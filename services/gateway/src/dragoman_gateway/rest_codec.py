@@ -162,7 +162,7 @@ def _objects(value: Mapping[str, Any], name: str, limits: Limits) -> list[Mappin
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise InvalidArgumentError(f"{name} is missing, or not a list of objects")
     if len(found) > limits.max_tensors:
-        raise InvalidArgumentError(f"{name}: {len(found)} tensors, at most {limits.max_tensors}")
+        raise InvalidArgumentError(f"{name}: {len(found)} tensors, at most {limits.max_tensors}; send fewer")
     return found
 
 

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.ports import AliasHistory, VersionCatalogue
@@ -43,13 +44,14 @@ class Router:
         catalogue: VersionCatalogue,
         history: AliasHistory,
         *,
+        clock: Clock,
         max_hold_s: float,
     ) -> None:
         self._max_hold_s = max_hold_s
         self._aliases = aliases
         self._workers = workers
         self._catalogue = catalogue
-        self._stand_ins = StandIns(workers, history)
+        self._stand_ins = StandIns(workers, history, clock)
         # Why an alias has no target that could be believed; what is said of it comes from an unverified message.
         self._refused: dict[tuple[str, str, str], str] = {}
         self.is_complete = False
