@@ -124,6 +124,10 @@ class Trust:
         self.is_withdrawn = True
         return registry_pb2.WithdrawVersionResponse(tombstone=_tombstone(request.reason))
 
+    async def GetLineage(self, _request: registry_pb2.GetLineageRequest, _: object) -> registry_pb2.GetLineageResponse:
+        entry = registry_pb2.LineageEntry(version=2, root_sha256=VERSION.root_sha256, job_id="j-1")
+        return registry_pb2.GetLineageResponse(entries=[entry])
+
     def _policy(self, reason: str) -> registry_pb2.GatePolicy:
         rules = self.rules or [registry_pb2.GateRule(alias="prod", quality=registry_pb2.QUALITY_RULE_BETTER)]
         policy = registry_pb2.GatePolicy(model="r8", sequence=1, rules=rules, reason=reason, set_by="operator:operator")

@@ -41,7 +41,7 @@ def package(folder: Path) -> Path:
 
 
 def trust_files(folder: Path, key: SigningKey) -> dict[str, Path]:
-    files = {name: folder / name.lower() for name in ("DOCUMENT", "RULES", "KEY")}
+    files = {name: folder / name.lower() for name in ("DOCUMENT", "RULES", "KEY", "BUNDLE")}
     files["DOCUMENT"].write_text('{"format": "dragoman.measurement/1", "p99_us": 400}')
     files["RULES"].write_text("rules: [{alias: prod, quality: better, num_approvals: 2}]")
     key.save(folder / "private", files["KEY"])
@@ -71,6 +71,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "policy show": ("policy", "show", "r8"),
     "policy set": ("policy", "set", "r8", "RULES", "--reason", "four eyes"),
     "verify": ("verify", "r8", "2", "--key", "KEY"),
+    "lineage": ("lineage", "r8", "2"),
+    "export": ("export", "r8", "2", "BUNDLE", "--key", "KEY"),
+    "import": ("import", "BUNDLE", "--key", "KEY"),
     "operator add": ("operator", "add", "ada"),
     "data get": ("data", "add", "mine", "TRAIN", "TEST"),
     "data list": ("data", "list"),
@@ -100,6 +103,8 @@ async def test_json_has_the_documented_shape(name: str, platform: Any, tmp_path:
     files |= trust_files(tmp_path, platform.registry.key)
     if name == "evidence list":
         await platform.dragoman("approve", "r8", "2")
+    if name == "import":
+        await platform.dragoman("export", "r8", "2", str(files["BUNDLE"]), "--key", str(files["KEY"]))
     arguments = [str(files.get(word, word)) for word in COMMANDS[name]]
     documents = await platform.json(*arguments, DRAGOMAN_CACHE=str(tmp_path / "cache"))
     assert documents

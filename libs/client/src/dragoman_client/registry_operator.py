@@ -7,16 +7,18 @@ operator_client's.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Self
 
+from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
 from dragoman_common.channel import connect
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_common.status import translated
+from dragoman_models.file_digest import FileDigest
 
 _PAGE_SIZE = 1000
-_DOWNLOAD_TIMEOUT_S = 600.0
+_TRANSFER_TIMEOUT_S = 600.0
 
 
 class RegistryOperator:
@@ -41,8 +43,55 @@ class RegistryOperator:
         """One file of a version, piece by piece."""
         request = registry_pb2.DownloadFileRequest(model=model, number=number, path=path)
         with translated():
-            async for part in self._registry.DownloadFile(request, timeout=_DOWNLOAD_TIMEOUT_S):
+            async for part in self._registry.DownloadFile(request, timeout=_TRANSFER_TIMEOUT_S):
                 yield part.data
+
+    async def publish(
+        self,
+        model: str,
+        files: Sequence[FileDigest],
+        content: Callable[[FileDigest], Iterator[bytes]],
+        *,
+        number: int,
+        lineage: registry_pb2.Lineage,
+    ) -> registry_pb2.PublishVersionResponse:
+        """Upload files as one version; a number of 0 takes the next one."""
+
+        async def parts() -> AsyncIterator[registry_pb2.PublishVersionRequest]:
+            header = registry_pb2.PublishHeader(
+                model=model,
+                publish_id=secrets.token_hex(16),
+                number=number,
+                files=[
+                    signed_pb2.FileDigest(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+                    for file in files
+                ],
+                lineage=lineage,
+            )
+            yield registry_pb2.PublishVersionRequest(header=header)
+            for file in files:
+                offset = 0
+                for data in content(file):
+                    chunk = registry_pb2.FileChunk(path=file.path, offset_bytes=offset, data=data)
+                    yield registry_pb2.PublishVersionRequest(chunk=chunk)
+                    offset += len(data)
+
+        with translated():
+            return await self._registry.PublishVersion(parts(), timeout=_TRANSFER_TIMEOUT_S)
+
+    async def lineage(
+        self, model: str, *, version: int = 0, data_sha256: str = "", job_id: str = ""
+    ) -> list[registry_pb2.LineageEntry]:
+        """The family of a version, or the versions of training rows, or of a job: set one."""
+        request = registry_pb2.GetLineageRequest(model=model)
+        if version:
+            request.version = version
+        elif data_sha256:
+            request.data_sha256 = data_sha256
+        else:
+            request.job_id = job_id
+        with translated():
+            return list((await self._registry.GetLineage(request)).entries)
 
     async def add_evidence(
         self, model: str, version: int, *, kind: str, document: str, root_sha256: str = ""

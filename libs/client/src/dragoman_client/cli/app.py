@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from dragoman_client.cli import data, events, evidence, jobs, operator, policy
+from dragoman_client.cli.bundle import export_version, import_version
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
+from dragoman_client.cli.lineage import lineage
 from dragoman_client.cli.models import alias, history, models, publish
 from dragoman_client.cli.output import say
 from dragoman_client.cli.platform import down, status, token, up
@@ -55,8 +57,10 @@ def root(
 
 for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
     app.command()(command)
-for command_of_trust in (approve, rollback, withdraw, verify):
+for command_of_trust in (approve, rollback, withdraw, verify, lineage):
     app.command()(command_of_trust)
+app.command("export")(export_version)
+app.command("import")(import_version)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")

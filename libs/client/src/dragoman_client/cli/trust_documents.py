@@ -65,3 +65,16 @@ def tombstone_document(model: str, version: int, tombstone: registry_pb2.Tombsto
 
 def check_document(check: Check) -> Document:
     return {"name": check.name, "state": check.state, "detail": check.detail}
+
+
+def lineage_document(entry: registry_pb2.LineageEntry) -> Document:
+    return {
+        "version": entry.version,
+        "root_sha256": entry.root_sha256,
+        "parent_version": entry.parent_version or None,
+        "job_id": entry.job_id or None,
+        "data_sha256": entry.data_sha256 or None,
+        "code_revision": entry.code_revision or None,
+        "distance": entry.distance,
+        "is_withdrawn": entry.is_withdrawn,
+    }
