@@ -1,0 +1,32 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The registry's gRPC face as the worker reads it: the way back along an alias's chain."""
+
+from datetime import timedelta
+
+import pytest
+
+from dragoman_common.clock import SystemClock
+from dragoman_common.errors import NotFoundError
+from dragoman_worker.alias_book import AliasBook
+from dragoman_worker.registry_client import RegistryClient
+
+
+async def test_chain_is_read_backwards_to_its_first_event(world, registry_server, linear_package):
+    for number in (1, 2, 3):
+        world.point(world.publish(number, linear_package(number), tenant="acme"))
+    async with registry_server.channel("worker") as channel:
+        client = RegistryClient(channel)
+        book = AliasBook(client, world.keys, SystemClock())
+        async for update in client.watch_aliases():
+            if update.is_snapshot_complete:
+                break
+            assert book.take(update) == ("acme", "r8", "prod")
+        (record,) = book.records.values()
+        numbers = []
+        while record is not None:
+            numbers.append(record.stable_version)
+            first, record = record, await book.before(record)
+        assert numbers == [3, 2, 1]
+        with pytest.raises(NotFoundError):
+            await client.alias_envelope("acme", "r8", "prod", at_time=first.move_time - timedelta(seconds=1))
