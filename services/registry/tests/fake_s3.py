@@ -96,8 +96,9 @@ async def ends_early(_store: FakeS3, request: web.Request, _body: bytes) -> web.
     return reply
 
 
-def moves_elsewhere(_store: FakeS3, _request: web.Request, _body: bytes) -> web.Response:
-    return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/elsewhere"})
+def moves_to(url: str) -> Fault:
+    """Send the caller elsewhere."""
+    return lambda _store, _request, _body: web.Response(status=307, headers={"Location": url})
 
 
 def answers(body: bytes, **how: object) -> Fault:

@@ -18,7 +18,7 @@ from dragoman_registry.ports import BlobMismatchError, ObjectExistsError
 from dragoman_registry.s3 import CREATE_ATTEMPTS, PART_BYTES, S3Store
 from dragoman_registry.s3_settings import Bucket, S3Settings
 from dragoman_registry.settled import create_settled, probe
-from services.registry.tests.fake_s3 import FakeS3, answers, cuts, ends_early, loses_reply, moves_elsewhere, says
+from services.registry.tests.fake_s3 import FakeS3, answers, cuts, ends_early, loses_reply, moves_to, says
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_a_busy_store_is_asked_again(fake, store):
         (says(403, "AccessDenied"), "credentials"),
         (says(404, "NoSuchBucket"), "no bucket"),
         (says(400, "<script>" * 99), "unknown code"),
-        (moves_elsewhere, "does not answer"),
+        (moves_to("http://127.0.0.1:1/elsewhere"), "does not answer"),
         (answers(b"<html>", status=418, content_type="text/html"), "does not answer"),
         (answers(b"<Error", status=400, content_type="application/xml"), "does not answer"),
         (answers(b"", status=409), "does not answer"),
@@ -175,7 +175,31 @@ async def test_a_part_that_fails_ends_the_upload_and_frees_the_others(fake, stor
 
 
 async def test_no_request_leaves_for_another_host(fake, store):
-    fake.faults += [moves_elsewhere] * 2
+    other = FakeS3()
+    server = HttpServer(other.app())
+    await server.start_server()
+    fake.faults += [moves_to(str(server.make_url("/bucket/x")))]
     with pytest.raises(UnavailableError):
         await store.read(KEY)
-    assert len(fake.requests) == 1
+    assert (len(fake.requests), other.requests) == (1, [])
+    await server.close()
+
+
+async def test_a_cancelled_upload_frees_its_parts_when_none_travels_any_more(fake, store):
+    travelling, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(_store: FakeS3, _request: web.Request, _body: bytes) -> None:
+        await go.wait()
+
+    # With two on the way, the upload waits for the first of them.
+    fake.faults += [lambda *_: None, slow, lambda *_: travelling.set()]
+    parts = (bytes(PART_BYTES) for _ in range(4))
+    upload = asyncio.create_task(store.put_blob(BLOB, stream(*parts), size_bytes=4 * PART_BYTES, sha256=SHA256))
+    await travelling.wait()
+    upload.cancel()
+    await asyncio.wait([upload], timeout=0.1)
+    assert not any(line.startswith("DELETE") for line in fake.requests)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert fake.requests[-1].startswith("DELETE")
