@@ -15,7 +15,7 @@ from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
 from dragoman_events.contracts import TOPIC, EventLogContract, event
 from dragoman_events.opening import open_log
 from dragoman_events.ports import Message
-from dragoman_events.sqlite_log import SqliteEventLog
+from dragoman_events.sqlite_log import FORMAT, SqliteEventLog
 
 
 @pytest.fixture
@@ -191,8 +191,8 @@ def test_a_file_of_another_program_is_refused(path):
 
 
 def test_a_file_of_a_newer_format_is_refused(path, log):
-    log._writer.execute("PRAGMA user_version=2")
-    with pytest.raises(FailedPreconditionError, match="format 2"):
+    log._writer.execute(f"PRAGMA user_version={FORMAT.version + 1}")
+    with pytest.raises(FailedPreconditionError, match=f"format {FORMAT.version + 1}"):
         SqliteEventLog(path)
 
 
@@ -217,6 +217,7 @@ def test_a_url_opens_the_log(path):
         "sqlite://events.db",
         "sqlite:///",
         "sqlite:///a.db?x=1",
+        "sqlite:///a.db?max_bytes=1&max_bytes=2",
         "sqlite:///a.db#x",
     ],
 )

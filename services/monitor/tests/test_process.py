@@ -43,6 +43,8 @@ def environment(tmp_path):
 
 async def test_a_process_reads_the_topics_answers_and_stops_clean(world, tmp_path, environment):
     keys, variables = environment
+    # The events are of another year; their rows are to be there when the feedback comes.
+    variables = variables | {PREFIX + "ROW_DAYS": "36500"}
     log = SqliteEventLog(tmp_path / "events.db")
     log.write(PREDICTIONS, [world.message(world.prediction(2 * n)) for n in range(50)])
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dragoman_monitor", env=os.environ | variables)
@@ -81,6 +83,8 @@ async def test_a_process_reads_the_topics_answers_and_stops_clean(world, tmp_pat
         ("COVERAGE_THRESHOLD", "1.5"),
         ("LATENCY_RELATIVE_ERROR", "0"),
         ("MAX_BATCH_RECORDS", "0"),
+        ("ROW_DAYS", "0"),
+        ("WAITING_FEEDBACK_DAYS", "40000"),
         ("UNKNOWN", "1"),
     ],
 )

@@ -5,9 +5,12 @@
 import threading
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
+
+import pytest
 
 from dragoman_events.cloud_event import CloudEvent
-from dragoman_events.ports import EventLog, Message
+from dragoman_events.ports import EventLog, Message, OffsetOutOfRangeError
 
 TOPIC = "contract.topic"
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -28,7 +31,11 @@ def event(number: int) -> CloudEvent:
 
 
 class EventLogContract:
-    """Subclasses give a fixture ``log`` that makes an empty log."""
+    """Subclasses give a fixture ``log`` that makes an empty log, and say how messages are dropped from it."""
+
+    def drop_before(self, log: Any, offset: int) -> None:
+        """Let the log forget the messages of ``TOPIC`` before an offset, as its retention does."""
+        log.drop_before(TOPIC, offset)
 
     def test_an_appended_event_reads_back_equal(self, log: EventLog) -> None:
         offsets = log.append(TOPIC, b"acme/r-1", [event(1)])
@@ -118,6 +125,40 @@ class EventLogContract:
         consumer.seek({0: 1})
         assert event(1) == consumer.poll(1, TIMEOUT_S)[0].event()
         assert consumer.committed() == {0: 5}
+        consumer.close()
+
+    def test_a_position_whose_message_was_dropped_is_out_of_range_and_stays(self, log: EventLog) -> None:
+        log.append(TOPIC, b"k", [event(n) for n in range(5)])
+        consumer = log.consumer(TOPIC, "g")
+        consumer.poll(1, TIMEOUT_S)
+        consumer.commit()
+        self.drop_before(log, 3)
+        for _ in range(2):
+            with pytest.raises(OffsetOutOfRangeError) as refused:
+                consumer.poll(10)
+            error = refused.value
+            assert (error.topic, error.partition, error.position, error.oldest, error.end) == (TOPIC, 0, 1, 3, 5)
+        consumer.seek({0: error.oldest})
+        assert [event(3), event(4)] == [record.event() for record in consumer.poll(10, TIMEOUT_S)]
+        consumer.close()
+
+    def test_a_position_behind_the_end_is_out_of_range(self, log: EventLog) -> None:
+        log.append(TOPIC, b"k", [event(1)])
+        consumer = log.consumer(TOPIC, "g")
+        consumer.seek({0: 7})
+        with pytest.raises(OffsetOutOfRangeError) as refused:
+            consumer.poll(10)
+        assert (refused.value.oldest, refused.value.end) == (0, 1)
+        consumer.close()
+
+    def test_what_was_dropped_is_gone_for_new_groups_and_for_readers_and_offsets_go_on(self, log: EventLog) -> None:
+        log.append(TOPIC, b"k", [event(n) for n in range(5)])
+        self.drop_before(log, 5)
+        assert log.read(TOPIC, 0, 10) == []
+        assert log.append(TOPIC, b"k", [event(5)]) == [5]
+        assert [event(5)] == [record.event() for record in log.read(TOPIC, 0, 10)]
+        consumer = log.consumer(TOPIC, "new")
+        assert [event(5)] == [record.event() for record in consumer.poll(10, TIMEOUT_S)]
         consumer.close()
 
     def test_a_waiting_poll_is_woken_by_an_append(self, log: EventLog) -> None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from dragoman_events.cloud_event import CloudEvent
-from dragoman_events.ports import Message, Record
+from dragoman_events.ports import Message, OffsetOutOfRangeError, Record
 
 PARTITION = 0
 
@@ -17,6 +17,7 @@ class MemoryEventLog:
 
     def __init__(self) -> None:
         self._topics: dict[str, list[Message]] = defaultdict(list)
+        self._starts: defaultdict[str, int] = defaultdict(int)
         self._committed: dict[tuple[str, str], int] = {}
         self._appended = threading.Condition()
 
@@ -34,8 +35,8 @@ class MemoryEventLog:
     def read(self, topic: str, offset: int, max_records: int, *, partition: int = PARTITION) -> list[Record]:
         if partition != PARTITION:
             return []
-        start = max(0, offset)
         with self._appended:
+            start = max(self._starts[topic], offset)
             messages = self._topics[topic][start : start + max_records]
         return [
             Record(topic=topic, offset=start + i, key=m.key, headers=dict(m.headers), value=m.value)
@@ -48,6 +49,16 @@ class MemoryEventLog:
 
     def consumer(self, topic: str, group: str) -> "MemoryConsumer":
         return MemoryConsumer(self, topic, group)
+
+    def drop_before(self, topic: str, offset: int) -> None:
+        """Forget the messages before an offset, whoever has not read them yet."""
+        with self._appended:
+            self._starts[topic] = max(self._starts[topic], min(offset, len(self._topics[topic])))
+
+    def start_offset(self, topic: str) -> int:
+        """The oldest offset that can be read."""
+        with self._appended:
+            return self._starts[topic]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -75,9 +86,13 @@ class MemoryConsumer:
         self._log = log
         self._topic = topic
         self._group = group
-        self._position = log.committed(topic, group) or 0
+        committed = log.committed(topic, group)
+        self._position = log.start_offset(topic) if committed is None else committed
 
     def poll(self, max_records: int, timeout_s: float = 0.0) -> list[Record]:
+        oldest, end = self._log.start_offset(self._topic), self._log.end_offsets(self._topic)[PARTITION]
+        if not oldest <= self._position <= end:
+            raise OffsetOutOfRangeError(self._topic, PARTITION, self._position, oldest=oldest, end=end)
         self._log.wait_for(self._topic, self._position, timeout_s)
         records = self._log.read(self._topic, self._position, max_records)
         if records:

@@ -9,6 +9,8 @@ partition  A topic is one or more lists, numbered from 0. Messages with equal ke
            their order; between partitions there is no order. The SQLite log has one partition per topic: 0.
 offset     A message's place in its partition: integers that only grow and are never used twice. They may have gaps
            (old messages are dropped by retention), so "the next offset" is a bound and not a message that must exist.
+           A position whose message was dropped unread is told to its consumer (``OffsetOutOfRangeError``), never
+           passed over in silence.
 group      A name under which consumers share the work. Each partition is read by one consumer of a group at a time,
            as far as the log can see: one that was paused, and was taken for dead, may still be working on what it had.
 position   The offset that a consumer's next ``poll`` starts from. It lives in the consumer and moves with every poll.
@@ -32,6 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dragoman_common.errors import FailedPreconditionError
 from dragoman_events.cloud_event import CloudEvent
 
 
@@ -69,6 +72,26 @@ class Record:
         return CloudEvent.from_headers(self.headers, self.value)
 
 
+class OffsetOutOfRangeError(FailedPreconditionError):
+    """A consumer's position is not in the log: what stood there was dropped, or the log is another one.
+
+    The position stays. Whoever consumes decides and counts: ``seek`` to ``oldest`` goes on with what is left.
+    """
+
+    def __init__(self, topic: str, partition: int, position: int, *, oldest: int, end: int) -> None:
+        super().__init__(
+            f"{topic}/{partition} has no offset {position}: it holds {oldest} to {end}. "
+            "Events were dropped before they were read, or the log was replaced."
+        )
+        self.topic = topic
+        self.partition = partition
+        self.position = position
+        self.oldest = oldest
+        """The oldest offset that may still be read."""
+        self.end = end
+        """The offset that the next message will get."""
+
+
 class Consumer(Protocol):
     """One reader of one topic in one group. Starts from the group's committed offsets, else from the oldest message."""
 
@@ -79,6 +102,7 @@ class Consumer(Protocol):
         there is at least one message: it does not wait for ``max_records``.
 
         Raises:
+            OffsetOutOfRangeError: the position is before the oldest message kept, or behind the end.
             UnavailableError: the log cannot be reached; the position is unchanged and the poll may be repeated.
         """
         ...

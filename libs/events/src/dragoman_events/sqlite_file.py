@@ -12,11 +12,12 @@ NORMAL may lose the last commits when the machine loses power.
 
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -37,6 +38,8 @@ class FileFormat:
     version: int
     schema: tuple[str, ...]
     """The statements that make the tables of an empty file."""
+    upgrades: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Version -> the statements that make the next version of it. Additive only: older processes may have it open."""
 
 
 def connect(
@@ -62,7 +65,7 @@ def connect(
         UnavailableError: the folder is missing or not writable, the disk is full, or others hold the file too long.
         FailedPreconditionError: the file is of another format or version.
     """
-    with translated(file_format.name):
+    with translated(file_format.name, path):
         _create(path, file_format.name)
         connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
         try:
@@ -95,7 +98,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def translated(name: str) -> Iterator[None]:
+def translated(name: str, path: Path) -> Iterator[None]:
     """Turn SQLite's errors inside into ours; ``name`` says which file in words.
 
     Raises:
@@ -105,12 +108,30 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise UnavailableError(f"The {name} cannot be used now: {error}.") from error
+        raise UnavailableError(f"The {name} {path} cannot be {_reason(error, path)}") from error
     except sqlite3.DatabaseError as error:
         # NOTADB and CORRUPT arrive as the bare DatabaseError; its subclasses are mistakes of ours.
         if type(error) is not sqlite3.DatabaseError:
             raise
-        raise DataLossError(f"The {name} is damaged: {error}.") from error
+        raise DataLossError(f"The {name} {path} is damaged: {error}.") from error
+
+
+def _is_full(error: sqlite3.OperationalError, path: Path) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_IOERR:
+        # The index of the write-ahead log could not be made: SQLite does not say why.
+        with suppress(OSError):
+            return shutil.disk_usage(path.parent).free == 0
+    return bool(code == sqlite3.SQLITE_FULL)
+
+
+def _reason(error: sqlite3.OperationalError, path: Path) -> str:
+    if _is_full(error, path):
+        return (
+            f"written: its disk is full, and nothing of this was written. Free space in {path.parent}, or keep less "
+            "(retention); then the same call works again, without a restart."
+        )
+    return f"used now: {error}."
 
 
 def dump_headers(headers: Mapping[str, bytes]) -> str:
@@ -163,6 +184,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, file_format: FileFormat
         connection.execute(f"PRAGMA user_version={file_format.version:d}")
     elif application_id != file_format.application_id:
         raise FailedPreconditionError(f"{path} is not a Dragoman {file_format.name}.")
+    elif file_format.upgrades.keys() >= set(range(version, file_format.version)) and version < file_format.version:
+        for step in range(version, file_format.version):
+            for statement in file_format.upgrades[step]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={file_format.version:d}")
     elif version != file_format.version:
         raise FailedPreconditionError(
             f"{path} is a {file_format.name} of format {version}; this build reads format {file_format.version}."

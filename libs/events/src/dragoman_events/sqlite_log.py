@@ -4,43 +4,49 @@
 
     write(messages) -> wait for the writer before -> one IMMEDIATE transaction for all threads that waited:
                        take the topics' next offsets, insert, commit = one disk sync
-    poll -> records from the position on; nothing there: wait until another connection has committed something
+    after a write, now and then -> retention.py drops what is too old or too much
 
-Owns the file's tables. One partition per topic. It does not share a group's work between consumers: two consumers of
-one group both see everything, so a user who may run twice fences its own writes (see ports.py).
+Owns the file's tables; sqlite_consumer.py reads them. One partition per topic. It does not share a group's work between
+consumers: two consumers of one group both see everything, so a user who may run twice fences its own writes (ports.py).
 """
 
+import logging
 import sqlite3
 import threading
-import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dragoman_common.clock import Clock, SystemClock
 from dragoman_common.errors import DragomanError, UnavailableError
+from dragoman_events import retention
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.ports import Message, Record
+from dragoman_events.retention import Dropped, Retention
+from dragoman_events.sqlite_consumer import NAME, PARTITION, SqliteConsumer, read
 from dragoman_events.sqlite_file import (
     BUSY_TIMEOUT_S,
     FileFormat,
     connect,
     dump_headers,
-    load_headers,
     transaction,
     translated,
 )
 
-PARTITION: Final = 0
+logger = logging.getLogger(__name__)
 
-WAKE_INTERVAL_S: Final = 0.02
-"""How often a waiting consumer asks whether the file has changed: one integer from shared memory."""
+TRIM_INTERVAL_S: Final = 1.0
+"""How often a writer looks for what is too old; after a segment's bytes in any case."""
+
+MAX_DROPPED_SEGMENTS: Final = 4
+"""Most that one look drops, each in a transaction of its own: other writers wait for no longer than that."""
 
 FORMAT: Final = FileFormat(
-    name="event log",
+    name=NAME,
     application_id=0x44524531,
-    version=1,
+    version=2,
     schema=(
         # Apart from the records, so that an offset is never used twice, whatever retention deletes.
         "CREATE TABLE topics (topic TEXT PRIMARY KEY, next_offset INTEGER NOT NULL) WITHOUT ROWID",
@@ -51,7 +57,9 @@ FORMAT: Final = FileFormat(
         """CREATE TABLE committed (
                topic TEXT NOT NULL, consumer_group TEXT NOT NULL, next_offset INTEGER NOT NULL,
                PRIMARY KEY (topic, consumer_group)) WITHOUT ROWID""",
+        *retention.SCHEMA,
     ),
+    upgrades={1: retention.UPGRADE},
 )
 
 
@@ -60,11 +68,24 @@ class SqliteEventLog:
 
     Args:
         path: the file; made when missing, in a folder that exists.
+        keep: what is kept; by default 30 days and 10 GiB.
+        clock: for the age of what is kept.
         busy_timeout_s: how long an append waits for the other writers before it is refused.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep: Retention | None = None,
+        clock: Clock | None = None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+    ) -> None:
         self._path = path
+        self._keep = keep or Retention()
+        self._clock = clock or SystemClock()
+        self._trim_due_s = 0.0
+        self._num_untrimmed_bytes = 0
         self._busy_timeout_s = busy_timeout_s
         # Two connections, so that a reader never waits for a writer's disk sync.
         self._writer = connect(path, FORMAT, busy_timeout_s=busy_timeout_s)
@@ -91,15 +112,25 @@ class SqliteEventLog:
         if partition != PARTITION:
             return []
         with self._read_lock:
-            return _read(self._reader, topic, offset, max_records)
+            return read(self._reader, self._path, topic, offset, max_records)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        with self._read_lock, translated(FORMAT.name):
+        with self._read_lock, translated(FORMAT.name, self._path):
             row = self._reader.execute("SELECT next_offset FROM topics WHERE topic = ?", (topic,)).fetchone()
         return {PARTITION: row[0] if row else 0}
 
     def consumer(self, topic: str, group: str) -> "SqliteConsumer":
-        return SqliteConsumer(connect(self._path, FORMAT, busy_timeout_s=self._busy_timeout_s), topic, group)
+        connection = connect(self._path, FORMAT, busy_timeout_s=self._busy_timeout_s)
+        return SqliteConsumer(connection, self._path, topic, group)
+
+    def drop_before(self, topic: str, offset: int) -> None:
+        """Forget the messages before an offset, whoever has not read them yet.
+
+        Raises:
+            UnavailableError: nothing was dropped.
+        """
+        with self._write_lock, translated(FORMAT.name, self._path), transaction(self._writer):
+            retention.drop_before(self._writer, topic, offset)
 
     def size_bytes(self) -> int:
         """What the log takes on disk, its write-ahead log included."""
@@ -125,9 +156,31 @@ class SqliteEventLog:
                     self._commit([write])
                 except (sqlite3.Error, DragomanError) as error:
                     write.error = error
+        self._trim()
+
+    def _trim(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s < self._trim_due_s and self._num_untrimmed_bytes < self._keep.segment_bytes:
+            return
+        self._trim_due_s, self._num_untrimmed_bytes = now_s + TRIM_INTERVAL_S, 0
+        try:
+            for _ in range(MAX_DROPPED_SEGMENTS):
+                with translated(FORMAT.name, self._path):
+                    if not retention.is_due(self._writer, self._keep, self._now_us()):
+                        return
+                    with transaction(self._writer):
+                        dropped = retention.drop_one(self._writer, self._keep, self._now_us())
+                if dropped:
+                    _tell(dropped)
+        except UnavailableError as error:
+            # What was appended is on disk; the next look drops.
+            logger.warning("old events cannot be dropped now: %s", error.message)
+
+    def _now_us(self) -> int:
+        return int(self._clock.now().timestamp() * 1_000_000)
 
     def _commit(self, group: Sequence["_Write"]) -> None:
-        with translated(FORMAT.name), transaction(self._writer):
+        with translated(FORMAT.name, self._path), transaction(self._writer):
             offsets = [self._insert(write.topic, write.rows) for write in group]
         for write, of_write in zip(group, offsets, strict=True):
             write.offsets = of_write
@@ -143,6 +196,9 @@ class SqliteEventLog:
             "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
             [(topic, offset, *row) for offset, row in zip(offsets, rows, strict=True)],
         )
+        num_bytes = sum(len(key) + len(headers) + len(value) for key, headers, value in rows)
+        self._num_untrimmed_bytes += num_bytes
+        retention.note(self._writer, topic, offsets[0], num_bytes, now_us=self._now_us(), retention=self._keep)
         return offsets
 
 
@@ -167,68 +223,9 @@ class _Write:
         return self.offsets
 
 
-class SqliteConsumer:
-    """A ``Consumer`` (ports.py) on a connection of its own, which ``close`` closes."""
-
-    def __init__(self, connection: sqlite3.Connection, topic: str, group: str) -> None:
-        self._connection = connection
-        self._topic = topic
-        self._group = group
-        self._position = self.committed().get(PARTITION, 0)
-
-    def poll(self, max_records: int, timeout_s: float = 0.0) -> list[Record]:
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            # The version is taken first: what is committed after it, and missed by the read, changes it.
-            version = self._version()
-            records = _read(self._connection, self._topic, self._position, max_records)
-            if records:
-                self._position = records[-1].offset + 1
-                return records
-            while self._version() == version:
-                remaining_s = deadline_s - time.monotonic()
-                if remaining_s <= 0:
-                    return []
-                time.sleep(min(WAKE_INTERVAL_S, remaining_s))
-
-    def seek(self, offsets: Mapping[int, int]) -> None:
-        self._position = offsets.get(PARTITION, self._position)
-
-    def commit(self, offsets: Mapping[int, int] | None = None) -> None:
-        offset = self._position if offsets is None else offsets.get(PARTITION)
-        if offset is None:
-            return
-        with translated(FORMAT.name), transaction(self._connection):
-            self._connection.execute(
-                """INSERT INTO committed VALUES (?, ?, ?)
-                   ON CONFLICT (topic, consumer_group) DO UPDATE SET next_offset = excluded.next_offset""",
-                (self._topic, self._group, offset),
-            )
-
-    def committed(self) -> dict[int, int]:
-        with translated(FORMAT.name):
-            row = self._connection.execute(
-                "SELECT next_offset FROM committed WHERE topic = ? AND consumer_group = ?", (self._topic, self._group)
-            ).fetchone()
-        return {PARTITION: row[0]} if row else {}
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _version(self) -> int:
-        with translated(FORMAT.name):
-            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
-
-
-def _read(connection: sqlite3.Connection, topic: str, offset: int, max_records: int) -> list[Record]:
-    with translated(FORMAT.name):
-        rows = connection.execute(
-            """SELECT "offset", key, headers, value FROM records
-               WHERE topic = ? AND "offset" >= ? ORDER BY "offset" LIMIT ?""",
-            (topic, offset, max_records),
-        ).fetchall()
-    return [
-        Record(topic=topic, partition=PARTITION, offset=row[0], key=row[1], headers=load_headers(row[2]), value=row[3])
-        for row in rows
-    ]
+def _tell(dropped: Dropped) -> None:
+    extra = {"topic": dropped.topic, "first": dropped.first, "end": dropped.end, "lost": dict(dropped.lost)}
+    if dropped.lost:
+        logger.error("events dropped before they were read: the event log is over its bytes", extra=extra)
+    else:
+        logger.info("old events dropped", extra=extra)

@@ -16,9 +16,11 @@ from dragoman_common.service_keys import ServiceTokenAuthenticator, TrustStore
 from dragoman_common.settings import load
 from dragoman_events.opening import open_log
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
+from dragoman_monitor import metrics
 from dragoman_monitor.consumer import TopicReader
 from dragoman_monitor.convert import label_from_record, prediction_from_record
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
+from dragoman_monitor.retention import Retention
 from dragoman_monitor.servicer import POLICY, MonitorServicer
 from dragoman_monitor.settings import PREFIX, Settings
 from dragoman_monitor.sqlite import SqliteMonitorStore
@@ -34,12 +36,18 @@ async def run(settings: Settings) -> None:
     store = SqliteMonitorStore(settings.state_path(), settings.rules())
     send = DeadLetterTopic(log).send
     stop = threading.Event()
-    readers = [
+    readers: list[TopicReader | Retention] = [
         TopicReader(topic, read, log=log, store=store, send=send, clock=SystemClock(), settings=settings.consumer())
         for topic, read in ((PREDICTIONS, prediction_from_record), (FEEDBACK, label_from_record))
     ]
+    topics = (PREDICTIONS, FEEDBACK)
+    threads = [
+        *readers,
+        Retention(topics, log=log, store=store, clock=SystemClock(), settings=settings.retention()),
+    ]
+    metrics.observe(telemetry.meter("dragoman.monitor"), topics, log=log, store=store)
     # Threads that were asked to stop are waited for before what they use is closed.
-    reading = [asyncio.create_task(asyncio.to_thread(reader.run, stop)) for reader in readers]
+    reading = [asyncio.create_task(asyncio.to_thread(each.run, stop)) for each in threads]
 
     async def stop_reading() -> None:
         stop.set()

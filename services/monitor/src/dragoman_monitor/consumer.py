@@ -16,7 +16,7 @@ from typing import Final
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import InvalidArgumentError, UnavailableError
-from dragoman_events.ports import Consumer, EventLog, Record
+from dragoman_events.ports import Consumer, EventLog, OffsetOutOfRangeError, Record
 from dragoman_events.topics import DEAD_LETTERS
 from dragoman_monitor.dead_letter import DeadLetter, cut
 from dragoman_monitor.join import Batch
@@ -77,6 +77,7 @@ class TopicReader:
         self._clock = clock
         self._settings = settings
         self._next: dict[int, int] = {}
+        self._told: dict[int, int] = {}
         self._commit_due_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -106,12 +107,18 @@ class TopicReader:
         Raises:
             UnavailableError: the log or the books are away; open a new consumer.
         """
-        records = consumer.poll(self._settings.max_records, self._settings.poll_timeout_s)
+        try:
+            records = consumer.poll(self._settings.max_records, self._settings.poll_timeout_s)
+        except OffsetOutOfRangeError as error:
+            self._pass_gap(consumer, error)
+            return
         for partition, of_partition in groupby(sorted(records, key=_place), lambda record: record.partition):
             self._apply(consumer, partition, list(of_partition))
         now_s = self._clock.monotonic_s()
-        if records and now_s >= self._commit_due_s:
+        if self._next != self._told and now_s >= self._commit_due_s:
+            # Also when nothing came: the log keeps events until they are committed.
             consumer.commit(self._next)
+            self._told = dict(self._next)
             self._commit_due_s = now_s + self._settings.commit_interval_s
 
     def _apply(self, consumer: Consumer, partition: int, records: Sequence[Record]) -> None:
@@ -133,6 +140,32 @@ class TopicReader:
         self._next[partition] = batch.following
         if batch.dead_letters:
             self._store.send_dead_letters(self._send)
+
+    def _pass_gap(self, consumer: Consumer, error: OffsetOutOfRangeError) -> None:
+        """Go on from the oldest event that is left, and count those that are not."""
+        partition = error.partition
+        self._go_to_truth(consumer, [partition])
+        expected = self._next[partition]
+        if error.oldest <= expected <= error.end:
+            # Only this consumer's position was out of range, not the books.
+            return
+        num_lost = max(0, error.oldest - expected)
+        try:
+            self._store.apply(
+                Batch(
+                    topic=self._topic,
+                    partition=partition,
+                    expected=expected,
+                    following=error.oldest,
+                    num_lost=num_lost,
+                )
+            )
+        except FencedError:
+            self._go_to_truth(consumer, [partition])
+            return
+        logger.error("%s", error.message, extra={"topic": self._topic, "partition": partition, "lost": num_lost})
+        consumer.seek({partition: error.oldest})
+        self._next[partition] = error.oldest
 
     def _go_to_truth(self, consumer: Consumer, partitions: Sequence[int] | Mapping[int, int]) -> None:
         truth = self._store.offsets(self._topic)

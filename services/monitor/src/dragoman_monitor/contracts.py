@@ -11,7 +11,7 @@ import pytest
 
 from dragoman_monitor.counts import CODE, CONFUSION, LABEL, CountingRules, Counts
 from dragoman_monitor.dead_letter import DeadLetter
-from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, UNJOINED, Batch
+from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, EXPIRED, LATE, LOST, UNJOINED, Batch
 from dragoman_monitor.ports import FencedError, MonitorStore, Query, Series
 from dragoman_monitor.prediction import Label, Prediction, RowKey
 
@@ -235,6 +235,60 @@ class MonitorStoreContract:
         sent: list[DeadLetter] = []
         store.send_dead_letters(sent.extend)
         assert sent == [letter(0)]
+
+    def test_old_rows_are_forgotten_and_their_counters_stay(self, store: MonitorStore) -> None:
+        later = START_US + 10 * MINUTE_US
+        store.apply(batch(prediction("r-1"), prediction("r-2"), prediction("r-3", accept_time_us=later)))
+        store.apply(batch(label("r-1"), label("r-3", after_us=20 * MINUTE_US), topic="contract.labels"))
+        before = store.snapshot(Query(tenant="acme", model="r8")).windows
+        assert store.forget(predictions_before_us=later, labels_before_us=later) == 3
+        assert store.forget(predictions_before_us=later, labels_before_us=later) == 0
+        assert store.snapshot(Query(tenant="acme", model="r8")).windows == before
+        # What is kept is still joined and known; what is forgotten is neither counted again nor labelled.
+        store.apply(batch(prediction("r-3", accept_time_us=later), prediction("r-1"), expected=3))
+        store.apply(
+            batch(
+                label("r-3", "acq", after_us=30 * MINUTE_US), label("r-1", "acq"), expected=2, topic="contract.labels"
+            )
+        )
+        counts = counts_of(store)[STABLE]
+        assert counts[CODE, "OK", ""] == 3
+        assert (counts[CONFUSION, "earn", "earn"], counts[CONFUSION, "acq", "earn"]) == (1, 1)
+        assert tallies_of(store) == {DUPLICATES: 2, LATE: 1, UNJOINED: 1}
+
+    def test_what_was_forgotten_stays_forgotten_when_the_clock_goes_back(self, store: MonitorStore) -> None:
+        store.apply(batch(prediction("r-1")))
+        store.forget(predictions_before_us=START_US + 1, labels_before_us=0)
+        store.forget(predictions_before_us=1, labels_before_us=0)
+        store.apply(batch(prediction("r-1"), expected=1))
+        assert tallies_of(store) == {LATE: 1}
+
+    def test_a_label_goes_with_the_last_of_its_predictions(self, store: MonitorStore) -> None:
+        later = START_US + MINUTE_US
+        store.apply(batch(prediction(), prediction(version=2, arm="shadow", accept_time_us=later)))
+        store.apply(batch(label(text="acq"), topic="contract.labels"))
+        store.forget(predictions_before_us=later, labels_before_us=later)
+        # The correction takes the older label's counters back where the row is still known.
+        store.apply(batch(label(text="earn", after_us=5), expected=1, topic="contract.labels"))
+        counts = counts_of(store)
+        assert counts[STABLE][CONFUSION, "acq", "earn"] == 1
+        assert counts[Series(2, "shadow")] == counts[Series(2, "shadow")] | {(CONFUSION, "earn", "earn"): 1}
+        assert (CONFUSION, "acq", "earn") not in counts[Series(2, "shadow")]
+
+    def test_a_label_that_waits_too_long_expires(self, store: MonitorStore) -> None:
+        labels = [label(f"x-{n}", tenant=("acme", "other")[n % 2], after_us=n) for n in range(2_500)]
+        store.apply(batch(*labels, topic="contract.labels"))
+        assert store.forget(predictions_before_us=0, labels_before_us=START_US + 2_400) == 2_400
+        assert tallies_of(store) == {EXPIRED: 1_200, UNJOINED: 50}
+        assert tallies_of(store, "other") == {EXPIRED: 1_200, UNJOINED: 50}
+        assert store.tallies() == {EXPIRED: 2_400, UNJOINED: 100}
+        store.apply(batch(prediction("x-0"), prediction("x-2400")))
+        assert counts_of(store)[STABLE][CONFUSION, "earn", "earn"] == 1
+
+    def test_events_that_the_log_dropped_are_counted_for_everybody(self, store: MonitorStore) -> None:
+        store.apply(Batch(topic=TOPIC, partition=0, expected=0, following=7, num_lost=7))
+        assert store.offsets(TOPIC) == {0: 7}
+        assert tallies_of(store) == tallies_of(store, "other") == store.tallies() == {LOST: 7}
 
     def test_a_snapshot_is_a_copy(self, store: MonitorStore) -> None:
         store.apply(batch(prediction()))

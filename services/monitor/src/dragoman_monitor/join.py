@@ -26,6 +26,9 @@ from dragoman_monitor.window import WindowKey
 DUPLICATES: Final = "duplicates"
 DEAD_LETTERS: Final = "dead_letters"
 UNJOINED: Final = "unjoined"
+EXPIRED: Final = "expired"  # labels that waited too long
+LATE: Final = "late"  # predictions of a time whose rows were forgotten
+LOST: Final = "lost"  # events that the log had dropped before they were read; of no tenant
 
 TallyKey = tuple[str, str]
 """Tenant (empty where it could not be read) and name."""
@@ -44,6 +47,8 @@ class Batch:
     predictions: Sequence[Prediction] = ()
     labels: Sequence[Label] = ()
     dead_letters: Sequence[DeadLetter] = ()
+    num_lost: int = 0
+    """Offsets that the log had no longer: a gap between `expected` and what was read."""
 
     def row_keys(self) -> set[RowKey]:
         """The rows that the batch is about."""
@@ -56,6 +61,8 @@ class Known:
 
     predictions: dict[RowKey, dict[str, Counted]] = field(default_factory=dict)
     labels: dict[RowKey, Label] = field(default_factory=dict)
+    forgotten_before_us: int = 0
+    """Rows of windows that start earlier are forgotten (retention): whether one was counted cannot be known."""
 
 
 @dataclass(slots=True)
@@ -74,18 +81,27 @@ def join(batch: Batch, known: Known, rules: CountingRules) -> Outcome:
     predictions = {key: dict(arms) for key, arms in known.predictions.items()}
     labels: Mapping[RowKey, Label] = known.labels
     for prediction in batch.predictions:
-        _add_prediction(prediction, predictions.setdefault(prediction.key, {}), labels, rules, outcome)
+        row = counted(prediction, rules)
+        if row.window.start_us < known.forgotten_before_us:
+            outcome.tallies[prediction.key.tenant, LATE] += 1
+            continue
+        arms = predictions.setdefault(prediction.key, {})
+        _add_prediction(prediction, row, arms, labels, rules=rules, outcome=outcome)
     for label in batch.labels:
         _add_label(label, predictions.get(label.key, {}), labels, outcome)
     for letter in batch.dead_letters:
         outcome.tallies[letter.tenant, DEAD_LETTERS] += 1
+    if batch.num_lost:
+        outcome.tallies["", LOST] += batch.num_lost
     return outcome
 
 
 def _add_prediction(
     prediction: Prediction,
+    row: Counted,
     arms: dict[str, Counted],
     labels: Mapping[RowKey, Label],
+    *,
     rules: CountingRules,
     outcome: Outcome,
 ) -> None:
@@ -93,7 +109,6 @@ def _add_prediction(
     if prediction.arm in arms:
         outcome.tallies[tenant, DUPLICATES] += 1
         return
-    row = counted(prediction, rules)
     counts = outcome.counts[row.window]
     counts.update(prediction_counts(prediction, rules))
     label = outcome.labels.get(row.key) or labels.get(row.key)

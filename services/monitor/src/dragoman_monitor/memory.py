@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from dragoman_monitor.counts import Counted, CountingRules, Counts
 from dragoman_monitor.dead_letter import DeadLetter
-from dragoman_monitor.join import Batch, Known, TallyKey, join
+from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, TallyKey, join
 from dragoman_monitor.ports import FencedError, Query, Send, Series, Snapshot
 from dragoman_monitor.prediction import Label, RowKey
 from dragoman_monitor.window import WindowKey
@@ -26,6 +26,7 @@ class MemoryMonitorStore:
         self._counts: defaultdict[WindowKey, Counts] = defaultdict(Counter)
         self._tallies: Counter[TallyKey] = Counter()
         self._waiting: list[DeadLetter] = []
+        self._forgotten_before_us = 0
 
     def offsets(self, topic: str) -> Mapping[int, int]:
         with self._lock:
@@ -40,6 +41,7 @@ class MemoryMonitorStore:
             known = Known(
                 predictions={key: self._predictions[key] for key in keys if key in self._predictions},
                 labels={key: self._labels[key] for key in keys if key in self._labels},
+                forgotten_before_us=self._forgotten_before_us,
             )
             outcome = join(batch, known, self._rules)
             self._offsets[place] = batch.following
@@ -58,6 +60,33 @@ class MemoryMonitorStore:
             num_sent = len(self._waiting)
             self._waiting.clear()
             return num_sent
+
+    def forget(self, *, predictions_before_us: int, labels_before_us: int) -> int:
+        with self._lock:
+            self._forgotten_before_us = max(self._forgotten_before_us, predictions_before_us)
+            num_dropped = 0
+            for key, arms in list(self._predictions.items()):
+                old = [arm for arm, row in arms.items() if row.window.start_us < predictions_before_us]
+                num_dropped += len(old)
+                for arm in old:
+                    del arms[arm]
+                if not arms:
+                    del self._predictions[key]
+                    num_dropped += self._labels.pop(key, None) is not None
+            waiting = [label for key, label in self._labels.items() if key not in self._predictions]
+            for label in waiting:
+                if label.receive_time_us < labels_before_us:
+                    del self._labels[label.key]
+                    self._tallies.update({(label.key.tenant, UNJOINED): -1, (label.key.tenant, EXPIRED): 1})
+                    num_dropped += 1
+            return num_dropped
+
+    def tallies(self) -> Mapping[str, int]:
+        with self._lock:
+            tallies: Counter[str] = Counter()
+            for (_, name), count in self._tallies.items():
+                tallies[name] += count
+            return tallies
 
     def snapshot(self, query: Query) -> Snapshot:
         with self._lock:

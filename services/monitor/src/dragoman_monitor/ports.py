@@ -92,6 +92,29 @@ class MonitorStore(Protocol):
         """
         ...
 
+    def forget(self, *, predictions_before_us: int, labels_before_us: int) -> int:
+        """Drop the detail of old rows; all counters stay. Takes several short transactions.
+
+        A prediction's row goes by the start of its window, a joined label with the last of its predictions, a label
+        that waits by the time at which it was received (tally ``expired``). From then on predictions of a forgotten
+        time are not counted (tally ``late``): they could be repetitions. Going back in time forgets nothing.
+
+        Returns:
+            How many rows and labels were dropped.
+
+        Raises:
+            UnavailableError: the store cannot be reached; what is left goes at the next call.
+        """
+        ...
+
+    def tallies(self) -> Mapping[str, int]:
+        """Every tally by name, of all tenants together.
+
+        Raises:
+            UnavailableError: the store cannot be reached.
+        """
+        ...
+
     def snapshot(self, query: Query) -> Snapshot:
         """What is known, all at one moment.
 

@@ -14,7 +14,7 @@ from dragoman_events.ports import EventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor import convert
 from dragoman_monitor.counts import CountingRules
-from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, UNJOINED
+from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, EXPIRED, LATE, LOST, UNJOINED
 from dragoman_monitor.ports import MonitorStore, Query, Snapshot
 from dragoman_monitor.prediction import MAX_NAME_BYTES, check_text
 from dragoman_monitor.report import version_reports
@@ -87,6 +87,9 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
                 num_duplicates=snapshot.tallies.get(DUPLICATES, 0),
                 num_dead_letters=snapshot.tallies.get(DEAD_LETTERS, 0),
                 num_unjoined_feedback=snapshot.tallies.get(UNJOINED, 0),
+                num_expired_feedback=snapshot.tallies.get(EXPIRED, 0),
+                num_late_predictions=snapshot.tallies.get(LATE, 0),
+                num_lost_events=snapshot.tallies.get(LOST, 0),
             ),
         )
 

@@ -9,9 +9,11 @@ from urllib.parse import unquote, urlsplit
 from dragoman_common.server import ServerSettings
 from dragoman_monitor.consumer import ConsumerSettings
 from dragoman_monitor.counts import CountingRules
+from dragoman_monitor.retention import DAY_S, RetentionSettings
 from dragoman_monitor.sketch import Sketch
 
 PREFIX = "DRAGOMAN_MONITOR_"
+MAX_DAYS = 36_500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,11 @@ class Settings:
     max_report_windows: int = 1_000
     """Most windows in one report: a reply must fit into a message."""
 
+    row_days: float = 30.0
+    """How long a row's detail is kept; longer knows repetitions and joins labels for longer, and takes more disk."""
+    waiting_feedback_days: float = 30.0
+    """How long feedback waits for its prediction."""
+
     def __post_init__(self) -> None:
         if not 0 < self.latency_relative_error < 1:
             raise ValueError("latency_relative_error must lie between 0 and 1")
@@ -42,6 +49,9 @@ class Settings:
         for name in ("max_batch_records", "poll_timeout_ms", "max_report_windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        for name in ("row_days", "waiting_feedback_days"):
+            if not 0 < getattr(self, name) <= MAX_DAYS:
+                raise ValueError(f"{name} must be more than 0, and at most {MAX_DAYS}")
 
     def rules(self) -> CountingRules:
         """How events are counted."""
@@ -54,6 +64,10 @@ class Settings:
     def consumer(self) -> ConsumerSettings:
         """How topics are read."""
         return ConsumerSettings(max_records=self.max_batch_records, poll_timeout_s=self.poll_timeout_ms / 1e3)
+
+    def retention(self) -> RetentionSettings:
+        """How long detail is kept."""
+        return RetentionSettings(row_s=self.row_days * DAY_S, waiting_label_s=self.waiting_feedback_days * DAY_S)
 
     def state_path(self) -> Path:
         """The file of the books."""

@@ -18,15 +18,22 @@ from typing import Any, Final
 from dragoman_events.sqlite_file import FileFormat, connect, dump_headers, load_headers, transaction, translated
 from dragoman_monitor.counts import Counted, CountingRules
 from dragoman_monitor.dead_letter import DeadLetter
-from dragoman_monitor.join import Batch, Known, Outcome, join
+from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, Outcome, TallyKey, join
 from dragoman_monitor.ports import FencedError, OtherRulesError, Query, Send, Series, Snapshot
 from dragoman_monitor.prediction import Label, RowKey
 from dragoman_monitor.window import WindowKey
 
+_RETENTION: Final = (
+    "CREATE INDEX predictions_by_age ON predictions (start_us)",
+    "CREATE INDEX labels_by_age ON labels (receive_time_us)",
+    # At most one row.
+    "CREATE TABLE forgotten (before_us INTEGER NOT NULL)",
+)
+
 FORMAT: Final = FileFormat(
     name="monitor state",
     application_id=0x44524D31,
-    version=1,
+    version=2,
     schema=(
         "CREATE TABLE rules (description TEXT NOT NULL)",
         """CREATE TABLE offsets (
@@ -54,8 +61,13 @@ FORMAT: Final = FileFormat(
                reason TEXT NOT NULL, value BLOB NOT NULL, headers TEXT NOT NULL, tenant TEXT NOT NULL,
                reject_time_us INTEGER NOT NULL, search_from TEXT NOT NULL,
                PRIMARY KEY (topic, partition, "offset")) WITHOUT ROWID""",
+        *_RETENTION,
     ),
+    upgrades={1: _RETENTION},
 )
+
+_FORGET_ROWS: Final = 1_000
+"""Most rows that one transaction of `forget` drops: readers of topics wait for no longer than that."""
 
 
 class SqliteMonitorStore:
@@ -68,12 +80,13 @@ class SqliteMonitorStore:
     """
 
     def __init__(self, path: Path, rules: CountingRules) -> None:
+        self._path = path
         self._rules = rules
         self._writer = connect(path, FORMAT, synchronous="NORMAL")
         self._write_lock = threading.Lock()
         self._reader = connect(path, FORMAT, synchronous="NORMAL")
         self._read_lock = threading.Lock()
-        with translated(FORMAT.name), transaction(self._writer):
+        with translated(FORMAT.name, self._path), transaction(self._writer):
             row = self._writer.execute("SELECT description FROM rules").fetchone()
             if row is None:
                 self._writer.execute("INSERT INTO rules VALUES (?)", (rules.describe(),))
@@ -85,11 +98,11 @@ class SqliteMonitorStore:
             )
 
     def offsets(self, topic: str) -> Mapping[int, int]:
-        with self._read_lock, translated(FORMAT.name):
+        with self._read_lock, translated(FORMAT.name, self._path):
             return dict(self._reader.execute("SELECT partition, next FROM offsets WHERE topic = ?", (topic,)))
 
     def apply(self, batch: Batch) -> None:
-        with self._write_lock, translated(FORMAT.name), transaction(self._writer):
+        with self._write_lock, translated(FORMAT.name, self._path), transaction(self._writer):
             self._fence(batch)
             outcome = join(batch, self._known(batch), self._rules)
             self._write(outcome)
@@ -97,7 +110,7 @@ class SqliteMonitorStore:
 
     def send_dead_letters(self, send: Send) -> int:
         # The write lock is held over `send`: another process must not hand the same letters out. Poison is rare.
-        with self._write_lock, translated(FORMAT.name), transaction(self._writer):
+        with self._write_lock, translated(FORMAT.name, self._path), transaction(self._writer):
             letters = [
                 DeadLetter(
                     topic=row[0],
@@ -117,9 +130,27 @@ class SqliteMonitorStore:
                 self._writer.execute("DELETE FROM waiting_dead_letters")
         return len(letters)
 
+    def forget(self, *, predictions_before_us: int, labels_before_us: int) -> int:
+        total = 0
+        for drop, before_us in ((self._drop_rows, predictions_before_us), (self._drop_waiting, labels_before_us)):
+            num_dropped = -1
+            while num_dropped:
+                with self._write_lock, translated(FORMAT.name, self._path), transaction(self._writer):
+                    # In the transaction of the first rows that go: none is forgotten and could be counted again.
+                    if predictions_before_us > self._forgotten_before_us():
+                        self._writer.execute("DELETE FROM forgotten")
+                        self._writer.execute("INSERT INTO forgotten VALUES (?)", (predictions_before_us,))
+                    num_dropped = drop(before_us)
+                total += num_dropped
+        return total
+
+    def tallies(self) -> Mapping[str, int]:
+        with self._read_lock, translated(FORMAT.name, self._path):
+            return dict(self._reader.execute("SELECT name, sum(count) FROM tallies GROUP BY name"))
+
     def snapshot(self, query: Query) -> Snapshot:
         snapshot = Snapshot()
-        with self._read_lock, translated(FORMAT.name):
+        with self._read_lock, translated(FORMAT.name, self._path):
             self._reader.execute("BEGIN")
             try:
                 for version, arm, start_us, *key, count in self._reader.execute(*_counts_statement(query)):
@@ -153,7 +184,7 @@ class SqliteMonitorStore:
             raise FencedError(f"{batch.topic}/{batch.partition} is not at offset {batch.expected}.")
 
     def _known(self, batch: Batch) -> Known:
-        known = Known()
+        known = Known(forgotten_before_us=self._forgotten_before_us())
         for key in batch.row_keys():
             names = (key.tenant, key.request_id, key.row)
             label = self._writer.execute(
@@ -193,9 +224,47 @@ class SqliteMonitorStore:
                 if count
             ],
         )
+        self._add(outcome.tallies)
+
+    def _forgotten_before_us(self) -> int:
+        row = self._writer.execute("SELECT before_us FROM forgotten").fetchone()
+        return int(row[0]) if row else 0
+
+    def _drop_rows(self, before_us: int) -> int:
+        rows = self._writer.execute(
+            'SELECT tenant, request_id, "row", arm FROM predictions WHERE start_us < ? LIMIT ?',
+            (before_us, _FORGET_ROWS),
+        ).fetchall()
+        self._writer.executemany(
+            'DELETE FROM predictions WHERE tenant = ? AND request_id = ? AND "row" = ? AND arm = ?', rows
+        )
+        cursor = self._writer.executemany(
+            """DELETE FROM labels WHERE tenant = :1 AND request_id = :2 AND "row" = :3 AND NOT EXISTS
+                   (SELECT 1 FROM predictions AS p
+                    WHERE p.tenant = :1 AND p.request_id = :2 AND p."row" = :3)""",
+            [{"1": row[0], "2": row[1], "3": row[2]} for row in rows],
+        )
+        return len(rows) + max(0, cursor.rowcount)
+
+    def _drop_waiting(self, before_us: int) -> int:
+        rows = self._writer.execute(
+            """SELECT tenant, request_id, "row" FROM labels AS l WHERE receive_time_us < ? AND NOT EXISTS
+                   (SELECT 1 FROM predictions AS p
+                    WHERE p.tenant = l.tenant AND p.request_id = l.request_id AND p."row" = l."row")
+               LIMIT ?""",
+            (before_us, _FORGET_ROWS),
+        ).fetchall()
+        self._writer.executemany('DELETE FROM labels WHERE tenant = ? AND request_id = ? AND "row" = ?', rows)
+        tallies: Counter[TallyKey] = Counter()
+        for tenant, _, _ in rows:
+            tallies.update({(tenant, UNJOINED): -1, (tenant, EXPIRED): 1})
+        self._add(tallies)
+        return len(rows)
+
+    def _add(self, tallies: Mapping[TallyKey, int]) -> None:
         self._writer.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
-            [(*key, count) for key, count in outcome.tallies.items() if count],
+            [(*key, count) for key, count in tallies.items() if count],
         )
 
     def _keep(self, batch: Batch) -> None:
