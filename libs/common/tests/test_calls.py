@@ -220,7 +220,8 @@ def test_every_error_has_a_status():
             yield sub
             yield from walk(sub)
 
-    assert [e for e in walk(errors.DragomanError) if status.code_of(e("x")) is grpc.StatusCode.INTERNAL] == []
+    # By class: an error of another package, loaded by its own tests, may be made from other arguments than a text.
+    assert [e for e in walk(errors.DragomanError) if not any(cls in status.STATUS for cls in e.__mro__)] == []
 
 
 class Registry(registry_pb2_grpc.RegistryServiceServicer):

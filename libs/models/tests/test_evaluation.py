@@ -119,7 +119,7 @@ def _edited(**changes):
         ({"confusion": [[100, -1], [1, 100]]}, "counts from 0"),
         ({"confusion": []}, "add up to num_rows"),
         ({"digest": "xyz"}, "64 hex digits"),
-        ({"name": "../r8"}, "plain lower-case name"),
+        ({"name": "../r8"}, "must have 1 to 63"),
         ({"split": "all"}, "split is 'all'"),
         ({"hook": "x"}, "unknown key 'hook'"),
     ],

@@ -77,8 +77,8 @@ def test_unknown_keys_are_refused_by_name_and_import_nothing(key):
         ({"labels": ["a", "x" * 129]}, "1 to 128 characters"),
         ({"labels": [str(number) for number in range(5000)]}, "at most 4096"),
         ({"labels": "ab"}, "labels must be a list"),
-        ({"architecture": {"name": "../linear", "hyperparameters": {}}}, "must be lower-case letters"),
-        ({"architecture": {"name": "a..b", "hyperparameters": {}}}, "must be lower-case letters"),
+        ({"architecture": {"name": "../linear", "hyperparameters": {}}}, "must have 1 to 63"),
+        ({"architecture": {"name": "a..b", "hyperparameters": {}}}, "must have 1 to 63"),
         ({"architecture": {"name": "linear"}}, "the key 'hyperparameters' is missing"),
         (
             {"architecture": {"name": "linear", "hyperparameters": {"a": [1]}}},

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import RULE, is_name
 from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.metrics import confusion_metrics, expected_calibration_error
 from dragoman_models.package import EVALUATION_FILE, MAX_LABELS
@@ -31,7 +32,6 @@ MAX_EVALUATION_BYTES = 16 << 20
 MAX_DATASETS = 64
 MAX_ROWS = 10_000_000
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 # Below any float32 score that softmax can give a label that was not ruled out; keeps the log finite.
 _SMALLEST_SCORE = 1e-12
@@ -168,8 +168,8 @@ def _dataset(value: JsonValue) -> DatasetEvaluation:
     split = fields.text("split", choices=("train", "dev", "test"))
     what = f"{EVALUATION_FILE}: {name}/{split}"
     digest = fields.text("digest", max_chars=64)
-    if not _NAME.fullmatch(name) or ".." in name or not _DIGEST.fullmatch(digest):
-        raise InvalidArgumentError(f"{what}: name must be a plain lower-case name and digest 64 hex digits")
+    if not is_name(name) or not _DIGEST.fullmatch(digest):
+        raise InvalidArgumentError(f"{what}: name must have {RULE}; digest 64 hex digits")
     num_rows = fields.integer("num_rows", low=1, high=MAX_ROWS)
     correct = _bitmap(fields.text("correct", max_chars=MAX_ROWS), num_rows, what=what)
     confusion = _confusion(fields.items("confusion", max_items=MAX_LABELS), num_rows, what=what)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import check_name
 from dragoman_models.fields import Fields, JsonScalar, JsonValue
 from dragoman_text.strict_json import parse_object
 
@@ -38,8 +39,6 @@ TASKS = ("text-classification",)
 TOKENIZER_BACKENDS = ("basic_english", "huggingface")
 NUMERICS = ("fp32",)
 
-# A name that may become part of a message or a table, never of a path; ".." is refused on top of the pattern.
-_ARCHITECTURE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 # Control characters would break logs and metrics that carry the label; a label is otherwise the caller's own text.
 _LABEL = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -169,8 +168,7 @@ def _architecture(value: JsonValue) -> Architecture:
     what = f"{MODEL_FILE}: architecture"
     fields = Fields(value, what=what, required=("name", "hyperparameters"))
     name = fields.text("name", max_chars=63)
-    if not _ARCHITECTURE_NAME.fullmatch(name) or ".." in name:
-        raise InvalidArgumentError(f"{what}: name {name!r} must be lower-case letters, digits, '.', '_' or '-'")
+    check_name(name, field=f"{what}: name")
     given = fields.raw("hyperparameters")
     if not isinstance(given, dict) or len(given) > MAX_HYPERPARAMETERS:
         raise InvalidArgumentError(f"{what}: hyperparameters must be an object of at most {MAX_HYPERPARAMETERS} keys")

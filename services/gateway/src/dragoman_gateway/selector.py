@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import RULE, is_name
 
 DEFAULT_ALIAS = "prod"
-# Names become parts of keys and paths elsewhere, so the alphabet is closed and lengths are bounded.
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -29,18 +28,11 @@ def parse_selector(name: str, version: int | None = None, *, field: str = "model
         InvalidArgumentError: the name has another form, or the number is not positive.
     """
     model, at, alias = name.partition("@")
-    if not _is_name(model) or (at and not _is_name(alias)):
-        raise InvalidArgumentError(
-            f"{field} must be a name or name@alias: 1 to 63 of a-z, 0-9, dot, dash and underscore, "
-            "beginning and ending with a letter or digit"
-        )
+    if not is_name(model) or (at and not is_name(alias)):
+        raise InvalidArgumentError(f"{field} must be a name or name@alias, each of {RULE}")
     if version is not None and version < 1:
         raise InvalidArgumentError(f"version is {version}; version numbers count from 1, and none asks by alias")
     return Selector(model=model, alias=alias or DEFAULT_ALIAS, version=version)
-
-
-def _is_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None and ".." not in text
 
 
 def parse_version(text: str, *, field: str = "model_version") -> int | None:

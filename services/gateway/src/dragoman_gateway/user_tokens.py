@@ -22,6 +22,7 @@ import jwt
 from dragoman_common.auth import Caller, bearer_token
 from dragoman_common.clock import Clock
 from dragoman_common.errors import UnauthenticatedError
+from dragoman_common.names import is_name
 from dragoman_gateway.user_keys import VerificationKey
 
 USER = "user"
@@ -32,8 +33,7 @@ _MAX_TOKEN_CHARS = 8_192
 _MAX_MODELS = 1_000
 _HEADERS = frozenset({"alg", "kid", "typ"})
 _TYPES = frozenset({"JWT", "AT+JWT"})
-# Tenants become parts of keys and paths; subjects travel as gRPC metadata and stand in events.
-_TENANT = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
+# Subjects travel as gRPC metadata and stand in events.
 _SUBJECT = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 _RENEW = "get a new token and try again"
 
@@ -68,7 +68,7 @@ class UserTokenAuthenticator:
         claims = self._verified(token, self._key_for(token))
         self._check_times(claims)
         tenant, subject = claims["tenant"], claims["sub"]
-        if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+        if not isinstance(tenant, str) or not is_name(tenant):
             raise UnauthenticatedError(f"the token's tenant is not a tenant's name; {_RENEW}")
         if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
             raise UnauthenticatedError(f"the token's sub is not 1 to 256 printable ASCII characters; {_RENEW}")

@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import RULE, is_name
 
 MAX_DEPTH: Final = 16
 MAX_OVERRIDES: Final = 100
@@ -27,7 +28,6 @@ MAX_REQUEST_ID_CHARS: Final = 128
 DATA_SET_KEYS: Final = (("data", "name"), ("rnn", "vectors"))
 """The recipe's keys that name a folder of data: seen to before a job is made, not when it fails an hour later."""
 
-NAME: Final = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
@@ -97,10 +97,8 @@ def _dataset(content: Mapping[Any, Any], data_dir: Path) -> str:
 
 
 def _check_name(field: str, name: str) -> None:
-    if not NAME.fullmatch(name) or ".." in name:
-        raise RecipeError(
-            f"{field} must have 1 to 63 of a-z 0-9 . _ - with a letter or digit at both ends, and no two dots in a row."
-        )
+    if not is_name(name):
+        raise RecipeError(f"{field} must have {RULE}.")
 
 
 def _check_overrides(overrides: Mapping[str, str]) -> None:

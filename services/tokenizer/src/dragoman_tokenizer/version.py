@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from dragoman_common.names import check_name
 from dragoman_models.file_digest import FileDigest
 from dragoman_text import Tokenizer
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -41,11 +41,7 @@ class VersionName:
         Raises:
             InvalidArgumentError: naming the field.
         """
-        if not _MODEL_NAME.fullmatch(self.model):
-            raise InvalidArgumentError(
-                "version.model must be 1 to 128 letters, digits, dots, dashes or underscores, "
-                "and begin and end with a letter or digit"
-            )
+        check_name(self.model, field="version.model")
         if self.number < 1:
             raise InvalidArgumentError(f"version.number is {self.number}; versions count from 1")
         if self.root_sha256 and not _SHA256.fullmatch(self.root_sha256):

@@ -3,7 +3,6 @@
 """up, down, status, token: the platform itself."""
 
 import asyncio
-import re
 from datetime import timedelta
 from typing import Annotated
 
@@ -22,8 +21,7 @@ from dragoman_client.local.state import PlatformState
 from dragoman_client.local.user_tokens import DEFAULT_LIFETIME_S, LOCAL_TENANT, UserTokenIssuer
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
-
-_MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
+from dragoman_common.names import RULE, is_name
 
 
 def up(
@@ -129,10 +127,9 @@ def _model_names(text: str) -> list[str]:
     """The models of a token. Nothing here may widen it: an empty list is a mistake, not all models."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if not _MODEL_NAME.fullmatch(name) or ".." in name:
+        if not is_name(name):
             raise InvalidArgumentError(
-                f"--models: {name!r} is no model name (1 to 63 of a-z 0-9 . _ -, a letter or digit at both ends); "
-                "leave --models out for all models"
+                f"--models: {name!r} is no model name, which has {RULE}; leave --models out for all models"
             )
     return names
 
