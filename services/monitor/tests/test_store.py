@@ -7,11 +7,13 @@ import sqlite3
 import pytest
 
 from dragoman_common.errors import FailedPreconditionError, UnavailableError
-from dragoman_monitor.contracts import RULES, MonitorStoreContract, batch, label, letter, prediction
+from dragoman_monitor.contracts import RULES, START_US, MonitorStoreContract, batch, label, letter, prediction
 from dragoman_monitor.counts import CountingRules
+from dragoman_monitor.join import DUPLICATES
 from dragoman_monitor.memory import MemoryMonitorStore
 from dragoman_monitor.ports import OtherRulesError
 from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sqlite_format import FORMAT
 
 
 class TestMemoryMonitorStore(MonitorStoreContract):
@@ -64,6 +66,25 @@ def test_two_files_handles_are_fenced_from_each_other(tmp_path):
     assert one.offsets("contract.topic") == {0: 2}
     one.close()
     other.close()
+
+
+def test_books_of_the_first_format_are_taken_over_whole(tmp_path):
+    path = tmp_path / "monitor.db"
+    first = sqlite3.connect(path)
+    for statement in FORMAT.schema[: -len(FORMAT.upgrades[1])]:
+        first.execute(statement)
+    first.execute("INSERT INTO rules VALUES (?)", (RULES.describe(),))
+    first.execute("INSERT INTO offsets VALUES ('contract.topic', 0, 1)")
+    first.execute("INSERT INTO predictions VALUES ('acme', 'r-0', 0, 'stable', 'r8', 1, ?, 'earn', 1)", (START_US,))
+    first.execute(f"PRAGMA application_id={FORMAT.application_id}")
+    first.execute("PRAGMA user_version=1")
+    first.commit()
+    first.close()
+    store = SqliteMonitorStore(path, RULES)
+    store.apply(batch(prediction("r-0"), expected=1))
+    assert store.tallies() == {DUPLICATES: 1}
+    assert store.forget(predictions_before_us=START_US + 1, labels_before_us=0) == 1
+    store.close()
 
 
 def test_counters_of_other_rules_are_refused(tmp_path):

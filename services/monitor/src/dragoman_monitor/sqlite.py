@@ -15,56 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dragoman_events.sqlite_file import FileFormat, connect, dump_headers, load_headers, transaction, translated
+from dragoman_events.sqlite_file import connect, dump_headers, load_headers, transaction, translated
 from dragoman_monitor.counts import Counted, CountingRules
 from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, Outcome, TallyKey, join
 from dragoman_monitor.ports import FencedError, OtherRulesError, Query, Send, Series, Snapshot
 from dragoman_monitor.prediction import Label, RowKey
+from dragoman_monitor.sqlite_format import FORMAT
 from dragoman_monitor.window import WindowKey
-
-_RETENTION: Final = (
-    "CREATE INDEX predictions_by_age ON predictions (start_us)",
-    "CREATE INDEX labels_by_age ON labels (receive_time_us)",
-    # At most one row.
-    "CREATE TABLE forgotten (before_us INTEGER NOT NULL)",
-)
-
-FORMAT: Final = FileFormat(
-    name="monitor state",
-    application_id=0x44524D31,
-    version=2,
-    schema=(
-        "CREATE TABLE rules (description TEXT NOT NULL)",
-        """CREATE TABLE offsets (
-               topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
-               PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
-        """CREATE TABLE predictions (
-               tenant TEXT NOT NULL, request_id TEXT NOT NULL, "row" INTEGER NOT NULL, arm TEXT NOT NULL,
-               model TEXT NOT NULL, version INTEGER NOT NULL, start_us INTEGER NOT NULL,
-               label TEXT NOT NULL, is_covered INTEGER NOT NULL,
-               PRIMARY KEY (tenant, request_id, "row", arm)) WITHOUT ROWID""",
-        """CREATE TABLE labels (
-               tenant TEXT NOT NULL, request_id TEXT NOT NULL, "row" INTEGER NOT NULL,
-               label TEXT NOT NULL, receive_time_us INTEGER NOT NULL,
-               PRIMARY KEY (tenant, request_id, "row")) WITHOUT ROWID""",
-        """CREATE TABLE counts (
-               tenant TEXT NOT NULL, model TEXT NOT NULL, version INTEGER NOT NULL, arm TEXT NOT NULL,
-               start_us INTEGER NOT NULL, name TEXT NOT NULL, first TEXT NOT NULL, second TEXT NOT NULL,
-               count INTEGER NOT NULL,
-               PRIMARY KEY (tenant, model, version, arm, start_us, name, first, second)) WITHOUT ROWID""",
-        """CREATE TABLE tallies (
-               tenant TEXT NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL,
-               PRIMARY KEY (tenant, name)) WITHOUT ROWID""",
-        """CREATE TABLE waiting_dead_letters (
-               topic TEXT NOT NULL, partition INTEGER NOT NULL, "offset" INTEGER NOT NULL,
-               reason TEXT NOT NULL, value BLOB NOT NULL, headers TEXT NOT NULL, tenant TEXT NOT NULL,
-               reject_time_us INTEGER NOT NULL, search_from TEXT NOT NULL,
-               PRIMARY KEY (topic, partition, "offset")) WITHOUT ROWID""",
-        *_RETENTION,
-    ),
-    upgrades={1: _RETENTION},
-)
 
 _FORGET_ROWS: Final = 1_000
 """Most rows that one transaction of `forget` drops: readers of topics wait for no longer than that."""
