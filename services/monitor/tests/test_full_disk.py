@@ -2,15 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """A full disk under the books: the reader says so, waits, and goes on by itself; nothing is half-written."""
 
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 
+from dragoman.monitor.v1 import monitor_pb2 as pb
+from dragoman.monitor.v1 import monitor_pb2_grpc as pb_grpc
+from dragoman_common.channel import connect
 from dragoman_common.errors import UnavailableError
+from dragoman_common.testing import TestKeys
 from dragoman_events.memory import MemoryEventLog
+from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import RULES, batch, prediction
+from dragoman_monitor.settings import PREFIX
 from dragoman_monitor.sqlite import SqliteMonitorStore
 
 NUM_ROWS = 2_000
+LIMIT_S = 60
+POLL_S = 0.01
 
 
 @pytest.fixture
@@ -62,3 +77,71 @@ def test_a_batch_that_does_not_fit_leaves_nothing_and_names_the_file(full, tmp_p
     full._writer.execute("PRAGMA max_page_count=1000000")
     full.apply(large)
     assert full.offsets(large.topic) == {0: NUM_ROWS}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    made = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if not made or made.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def test_a_process_on_a_full_disk_answers_reports_and_goes_on_without_a_restart(world, tmp_path, small_disk):
+    keys = TestKeys()
+    keys.key("monitor").save(tmp_path)
+    keys.trust.save(tmp_path / "trust.json")
+    values = {
+        "KEY_FILE": tmp_path / "monitor.pem",
+        "TRUST_FILE": tmp_path / "trust.json",
+        "READY_FILE": tmp_path / "ready.json",
+        "EVENTS_URL": f"sqlite://{tmp_path}/events.db",
+        "STATE_URL": f"sqlite://{small_disk}/monitor.db",
+        "ROW_DAYS": 36_500,
+    }
+    log = SqliteEventLog(tmp_path / "events.db")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "dragoman_monitor",
+        env=os.environ | {PREFIX + name: str(value) for name, value in values.items()},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while not (tmp_path / "ready.json").exists():
+                assert process.returncode is None
+                await asyncio.sleep(POLL_S)
+            port = json.loads((tmp_path / "ready.json").read_text())["port"]
+            ballast = small_disk / "ballast"
+            with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+            log.write(PREDICTIONS, [world.message(world.prediction(n)) for n in range(NUM_ROWS)])
+            # Said by the reader of the topic, which waits.
+            while b"disk is full" not in await process.stderr.readline():
+                assert process.returncode is None
+            async with connect(
+                f"127.0.0.1:{port}", audience="monitor", tokens=keys.tokens("operator", tenant="acme")
+            ) as channel:
+                stub = pb_grpc.MonitorServiceStub(channel)
+                answer = await stub.GetReport(pb.GetReportRequest(model="r8"))
+                assert answer.freshness.predictions_lag > 0
+                ballast.unlink()
+                while answer.freshness.predictions_lag:
+                    answer = await stub.GetReport(pb.GetReportRequest(model="r8"))
+                    await asyncio.sleep(POLL_S)
+        assert sum(version.total.num_predictions for version in answer.versions) == NUM_ROWS
+        assert process.returncode is None
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        log.close()
