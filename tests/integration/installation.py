@@ -30,6 +30,7 @@ class CommandFailedError(Exception):
     def __init__(self, completed: subprocess.CompletedProcess[str]) -> None:
         super().__init__(f"{completed.args} exited with {completed.returncode}: {completed.stderr}{completed.stdout}")
         self.exit_code = completed.returncode
+        self.stdout = completed.stdout
         self.stderr = completed.stderr
 
 
@@ -70,7 +71,16 @@ class Installation:
         """SIGKILL a service, and wait until the supervisor has it ready again."""
         before = self.service(name)["pid"]
         os.kill(int(before), signal.SIGKILL)  # type: ignore[call-overload]
-        until(lambda: self.exit_code("status") == 0 and self.service(name)["pid"] != before, timeout_s=60)
+
+        def is_back() -> bool:
+            try:
+                service = self.service(name)
+            except CommandFailedError:
+                # Nothing is said of a service that has just gone, or by one that the command asks.
+                return False
+            return service["pid"] != before and service["state"] == "ready"
+
+        until(is_back, timeout_s=60)
 
     def json(self, *arguments: str, timeout_s: float = 180) -> dict[str, object]:
         return json.loads(self.run(*arguments, "--json", timeout_s=timeout_s))
@@ -82,8 +92,19 @@ class Installation:
         self.run("down")
 
     def service(self, name: str) -> Mapping[str, object]:
-        """What `dragoman status` says of one service: at least pid and port."""
-        return next(service for service in self.json("status")["services"] if service["name"] == name)
+        """What `dragoman status` says of one service: at least pid, port and state."""
+        services: list[Mapping[str, object]] = self.status()["services"]  # type: ignore[assignment]
+        return next(service for service in services if service["name"] == name)
+
+    def status(self) -> dict[str, object]:
+        """What `dragoman status` prints, whatever it thinks of it: it fails when a version is not served."""
+        try:
+            return self.json("status")
+        except CommandFailedError as error:
+            if not error.stdout.startswith("{"):
+                raise
+            status: dict[str, object] = json.loads(error.stdout)
+            return status
 
     def service_target(self, name: str) -> str:
         return f"127.0.0.1:{self.service(name)['port']}"
@@ -102,7 +123,7 @@ class Installation:
 
     @asynccontextmanager
     async def operator(self) -> AsyncIterator[OperatorClient]:
-        ports = {service["name"]: f"127.0.0.1:{service['port']}" for service in self.json("status")["services"]}
+        ports = {service["name"]: f"127.0.0.1:{service['port']}" for service in self.status()["services"]}
         targets = OperatorTargets(registry=ports["registry"], launcher=ports["launcher"], monitor=ports["monitor"])
         async with OperatorClient(targets, self.key("operator"), tenant="local") as client:
             yield client

@@ -4,6 +4,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman_common import errors
 from dragoman_common.channel import connect
 from dragoman_common.service_keys import KeyTokens
+from tests.integration.installation import until
 
 DATA_LOSS_EXIT = 12
 FILES = ("model.json", "weights.safetensors", "tokenizer.json", "evaluation.json", "card.md")
@@ -80,6 +82,31 @@ async def test_flipped_bit_in_any_file_is_refused_and_the_old_version_serves_on(
         exit_code = trained.exit_code("alias", model, "prod", str(bad), "--reason", "test")
         assert exit_code == DATA_LOSS_EXIT or "DATA_LOSS" in await failure_of(trained, model, bad)
         assert {client.classify(model, ["grain1"], timeout_s=30).version for _ in range(20)} == {good}
+
+
+async def test_old_version_serves_again_after_the_worker_was_killed(trained, package, tmp_path):
+    model = "tampered-restart"
+    good = published(trained, package, model, tmp_path, "good")
+    trained.serve(model, good)
+    bad = published(trained, package, model, tmp_path, "bad")
+    async with trained.operator() as operator:
+        version = await operator.version(model, bad)
+    flip(blob_of(trained, next(file.sha256 for file in version.files if file.path == "card.md")))
+    # The command waits for the version, so it fails; the alias has moved, or the worker would not try to load it.
+    assert trained.exit_code("alias", model, "prod", str(bad), "--reason", "test") in {0, DATA_LOSS_EXIT}
+    assert "DATA_LOSS" in await failure_of(trained, model, bad)
+    # The new front has never held the old version: only the alias's chain knows of it.
+    trained.kill_service("worker")
+    with trained.client() as client:
+
+        def answering():
+            with contextlib.suppress(errors.UnavailableError):
+                return client.classify(model, ["grain1"], timeout_s=30).version
+            return None
+
+        until(lambda: answering() == good, timeout_s=60)
+        assert {client.classify(model, ["grain1"], timeout_s=30).version for _ in range(20)} == {good}
+    assert "DATA_LOSS" in await failure_of(trained, model, bad)
 
 
 async def test_alias_event_copied_from_another_alias_is_refused(trained, package, tmp_path):
