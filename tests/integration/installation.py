@@ -20,6 +20,7 @@ from dragoman_client.local import keys
 from dragoman_client.local.home import Home
 from dragoman_client.local.user_tokens import UserTokenIssuer
 from dragoman_client.operator_client import OperatorClient, OperatorTargets
+from dragoman_common.errors import UnavailableError
 from dragoman_common.service_keys import ServiceKey
 from dragoman_common.testing import FakeClock
 
@@ -141,7 +142,15 @@ class Installation:
         """Point prod to a version and wait until it answers: the old one serves until the new one is ready."""
         self.run("alias", model, "prod", str(version), "--reason", "test")
         with self.client() as client:
-            until(lambda: client.classify(model, ["grain1"], timeout_s=60).version == version, timeout_s=60)
+            until(lambda: answers_by(client, model, version), timeout_s=60)
+
+
+def answers_by(client: Client, model: str, version: int) -> bool:
+    """Whether this version answers; False where the call may be sent again."""
+    try:
+        return client.classify(model, ["grain1"], timeout_s=60).version == version
+    except UnavailableError:
+        return False
 
 
 def until(condition: Callable[[], bool], *, timeout_s: float) -> None:

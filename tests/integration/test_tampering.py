@@ -92,7 +92,7 @@ async def test_old_version_serves_again_after_the_worker_was_killed(trained, pac
     async with trained.operator() as operator:
         version = await operator.version(model, bad)
     flip(blob_of(trained, next(file.sha256 for file in version.files if file.path == "card.md")))
-    # The command waits for the version, so it fails; the alias has moved, or the worker would not try to load it.
+    # The command waits for the version and so fails; the alias has moved, or the worker would not try to load it.
     assert trained.exit_code("alias", model, "prod", str(bad), "--reason", "test") in {0, DATA_LOSS_EXIT}
     assert "DATA_LOSS" in await failure_of(trained, model, bad)
     # The new front has never held the old version: only the alias's chain knows of it.

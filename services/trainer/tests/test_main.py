@@ -70,7 +70,7 @@ def test_a_bad_recipe_key_fails_with_its_message(train, linear_recipe):
     assert done.returncode == 1
     assert result["outcome"] == "failed"
     assert (
-        "recipe.yaml: linear: unknown key 'ngrammax'; allowed: c, min_document_frequency, ngram_max"
+        "recipe.yaml: linear: unknown key 'ngrammax'; allowed: c, class_weights, min_document_frequency"
         in result["message"]
     )
     assert "Traceback" not in done.stderr
