@@ -169,7 +169,8 @@ async def test_client_deadline_is_passed_on_to_the_next_service():
 
         async with running([service(Monitor(ask_second))], POLICY, name="monitor") as first:
             await call(first, timeout=2)
-    assert inner.seen[0][1] <= 2
+    # gRPC rounds a deadline up on its way.
+    assert inner.seen[0][1] <= 2.1
 
 
 @pytest.mark.parametrize("error", list(status.STATUS), ids=lambda e: e.__name__)

@@ -25,6 +25,7 @@ from dragoman_common import deadline, telemetry
 from dragoman_common.anonymous import AnonymousCalls
 from dragoman_common.auth import ANYONE, Authenticator, Caller, PolicyTable, authorise, set_current_caller
 from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, UnavailableError
+from dragoman_common.refusals import Refusals
 from dragoman_common.status import code_of, status_details
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._anonymous = anonymous
         self._draining = draining
         self._num_arrived = 0
+        self._refusals = Refusals()
 
     async def until_quiet(self, *, quiet_s: float, max_s: float) -> None:
         """Wait until no call has arrived for quiet_s, at most max_s.
@@ -96,10 +98,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = dict(handler_call_details.invocation_metadata or ())
         try:
             caller = authorise(method, self._policy, self._authenticator, metadata)
+            if self._draining.is_set() and not method.startswith(_HEALTH):
+                raise UnavailableError("the server is stopping; send the call again")
         except DragomanError as error:
-            return _refusal(error)
-        if self._draining.is_set() and not method.startswith(_HEALTH):
-            return _refusal(UnavailableError("the server is stopping; send the call again"))
+            refused = await continuation(handler_call_details)
+            return self._refusals.of(error, is_streaming=refused is not None and refused.request_streaming)
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
@@ -192,15 +195,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await context.abort(status, details, status_details(error))  # type: ignore[arg-type]
             finally:
                 _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
-
-
-def _refusal(error: DragomanError) -> Handler:
-    """A handler that ends any kind of call at once, before it has read a message."""
-
-    async def refuse(_requests: Any, context: Context) -> None:
-        await context.abort(code_of(error), error.message, status_details(error))
-
-    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _is_watch(method: str) -> bool:
