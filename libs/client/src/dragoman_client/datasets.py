@@ -12,7 +12,6 @@ rows; the trainer does.
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -31,12 +30,12 @@ from dragoman_common.errors import (
     NotFoundError,
     UnavailableError,
 )
+from dragoman_common.names import check_name
 
 SOURCE_FILE = "source.json"
 MAX_MEMBER_BYTES = 1 << 30
 DOWNLOAD_TIMEOUT_S = 600
 
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?", re.ASCII)
 _SUFFIXES = (".tab", ".csv", ".jsonl")
 
 Download = Callable[[Package, Path], Path]
@@ -128,9 +127,7 @@ def folder(name: str, cache_dir: Path) -> Path:
     Raises:
         InvalidArgumentError: the name could not safely be a folder's.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise InvalidArgumentError(f"data set name {name!r} must be lower-case letters, digits, '.', '_' or '-'")
-    return cache_dir / "data" / name
+    return cache_dir / "data" / check_name(name, field="data set name")
 
 
 def describe(name: str, cache_dir: Path) -> Mapping[str, object]:
