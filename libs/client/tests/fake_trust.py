@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2
 from dragoman_common.auth import current_caller
+from dragoman_common.errors import NotFoundError
 from dragoman_models.evidence import EvidenceRecord, sign_evidence
 from dragoman_models.file_digest import FileDigest, check_files, root_sha256
 from dragoman_models.package import InputLimits, TokenizerFile
@@ -52,7 +53,9 @@ class Trust:
         self.swapped_events = False
         self.key = KEY
 
-    async def GetVersion(self, _request: registry_pb2.GetVersionRequest, _: object) -> registry_pb2.GetVersionResponse:
+    async def GetVersion(self, request: registry_pb2.GetVersionRequest, _: object) -> registry_pb2.GetVersionResponse:
+        if request.number == 9:
+            raise NotFoundError(f"no version 9 of {request.model!r}")
         version = registry_pb2.ModelVersion(
             tenant="local",
             model="r8",

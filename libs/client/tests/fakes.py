@@ -274,6 +274,8 @@ class Worker:
 
 class Monitor:
     async def GetReport(self, request: monitor_pb2.GetReportRequest, _: object) -> monitor_pb2.GetReportResponse:
+        if request.model != "r8" or request.version == 9:
+            return monitor_pb2.GetReportResponse(freshness=monitor_pb2.ReportFreshness())
         measures = monitor_pb2.Measures(
             num_predictions=4,
             latency=monitor_pb2.LatencyQuantiles(p50_ms=9, p90_ms=14, p99_ms=22, max_ms=40, relative_error=0.01),

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from dragoman.inference.v1.worker_pb2 import LOAD_STATE_FAILED, LOAD_STATE_LOADING, LOAD_STATE_READY
 from dragoman.launcher.v1 import launcher_pb2
 from dragoman_client.cli.app import app
+from dragoman_client.cli.recipes import Recipe
 
 
 async def test_predict_reads_one_text_a_line_from_stdin(platform: Any) -> None:
@@ -191,6 +192,76 @@ async def test_feedback_reaches_the_gateway(platform: Any) -> None:
     assert (item.request_id, item.row, item.true_label) == ("r-77", 3, "earn")
 
 
+async def test_a_model_that_no_alias_serves_is_not_found_with_the_next_command(platform: Any) -> None:
+    result = await platform.dragoman("predict", "bbc@canary", "text")
+    assert result.exit_code == 3
+    assert "of its aliases there is only prod: let a version answer with" in result.stderr
+    assert "`dragoman alias bbc canary 2 --reason ...`" in result.stderr
+    assert "models: bbc, r8" in (await platform.dragoman("predict", "nope", "text")).stderr
+
+
+async def test_a_report_tells_no_predictions_yet_from_no_such_model(platform: Any) -> None:
+    assert (await platform.dragoman("report", "bbc")).stdout == "no predictions yet of bbc\n"
+    [document] = await platform.json("report", "bbc")
+    assert document["versions"] == []
+    assert "error: NOT_FOUND: no model 'nope'; there are: bbc, r8" in (await platform.dragoman("report", "nope")).stderr
+    result = await platform.dragoman("report", "bbc", "--version", "9")
+    assert result.exit_code == 3
+
+
+async def test_train_names_the_file_of_a_recipe_that_is_refused_and_the_next_step(
+    platform: Any, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("nonsense: 1\n")
+    result = await platform.dragoman("train", str(recipe), "--model", "r8")
+    assert f"error: INVALID_ARGUMENT: {recipe}: unknown key 'nonsense' at line 1" in result.stderr
+    recipe.write_bytes(b"a: 1\nb: \xff\n")
+    result = await platform.dragoman("train", str(recipe), "--model", "r8")
+    assert f"error: INVALID_ARGUMENT: {recipe}, line 2: byte 4 is 0xff, which is not UTF-8" in result.stderr
+    result = await platform.dragoman("train", str(tmp_path), "--model", "r8")
+    assert "is a folder, must be a YAML file" in result.stderr
+    result = await platform.dragoman("train", "linear", "--model", "r8")
+    assert "next: `dragoman alias r8 prod 2 --reason ...` lets it answer" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("complaint", "named"),
+    [
+        (
+            "recipe, line 3, column 1: the key 'a' appears twice.",
+            "x.yaml, line 3, column 1: the key 'a' appears twice.",
+        ),
+        ("recipe: linear: unknown key 'b'", "x.yaml: linear: unknown key 'b'"),
+        ("recipe has 70000 bytes; at most 65536.", "x.yaml has 70000 bytes; at most 65536."),
+        ("data.name: 'y' is not in the data folder", "x.yaml: data.name: 'y' is not in the data folder"),
+        ("overrides.seed must be one value", "overrides.seed must be one value"),
+        ("model 'A' must have 1 to 63", "model 'A' must have 1 to 63"),
+    ],
+)
+def test_complaints_about_a_recipe_name_its_file_and_others_do_not(complaint: str, named: str) -> None:
+    assert Recipe("", Path("x.yaml")).named(complaint) == named
+
+
+async def test_data_get_takes_several_names_and_data_can_be_replaced_and_removed(platform: Any, tmp_path: Path) -> None:
+    cache = {"DRAGOMAN_CACHE": str(tmp_path / "cache")}
+    split = tmp_path / "split.csv"
+    split.write_text("label,text\nx,one\ny,two\n")
+    for name in ("one", "two"):
+        await platform.json("data", "add", name, str(split), str(split), **cache)
+    documents = await platform.json("data", "get", "one", "two", **cache)
+    assert [document["name"] for document in documents] == ["one", "two"]
+    split.write_text("label,text\nx,one\ny,three\n")
+    result = await platform.dragoman("data", "add", "one", str(split), str(split), **cache)
+    assert result.exit_code == 7
+    assert "choose another name, or --replace it" in result.stderr
+    await platform.json("data", "add", "one", str(split), str(split), "--replace", **cache)
+    assert "the user's own" in (await platform.dragoman("data", "list", **cache)).stdout
+    await platform.json("data", "remove", "one", **cache)
+    [listed] = await platform.json("data", "list", **cache)
+    assert [item["name"] for item in listed["data"] if item["cached"]] == ["two"]
+
+
 async def test_publish_sends_every_byte_of_the_folder_as_the_local_tenant(platform: Any, tmp_path: Path) -> None:
     folder = tmp_path / "package"
     (folder / "sub").mkdir(parents=True)
@@ -227,11 +298,11 @@ async def test_train_sends_recipe_overrides_and_request_id(platform: Any, tmp_pa
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("a: 1\n")
     lines = await platform.json(
-        "train", str(recipe), "--model", "r8", "--set", "train.epochs=4", "--set", "x=a=b", "--request-id", "once"
+        "train", str(recipe), "--model", "r8", "--set", "training.epochs=4", "--set", "x=a=b", "--request-id", "once"
     )
     [request] = platform.launcher.submitted
     assert (request.model, request.recipe, request.request_id) == ("r8", "a: 1\n", "once")
-    assert dict(request.overrides) == {"train.epochs": "4", "x": "a=b"}
+    assert dict(request.overrides) == {"training.epochs": "4", "x": "a=b"}
     assert [line["job"]["state"] for line in lines] == ["RUNNING", "SUCCEEDED"]
 
 

@@ -120,7 +120,7 @@ def test_an_unknown_name_lists_the_known_ones(get):
 
 @pytest.mark.parametrize("name", ["../r8", "R8", "", "a/b", "a..b", ".r8", "x" * 64])
 def test_names_that_could_be_paths_are_refused(get, name):
-    with pytest.raises(InvalidArgumentError, match="must (be|have) "):
+    with pytest.raises(InvalidArgumentError, match=r"must (be|have) "):
         get(name)
 
 

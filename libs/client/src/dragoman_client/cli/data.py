@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""data get, add, list: data sets on this machine."""
+"""data get, add, remove, list: data sets on this machine."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,15 +18,16 @@ app = typer.Typer(help="Data sets.", no_args_is_help=True)
 @app.command()
 def get(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="See `dragoman data list`.")],
+    names: Annotated[list[str], typer.Argument(help="See `dragoman data list`.")],
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a data set by its hash; nothing is fetched twice."""
+    """Fetch data sets by their hashes; nothing is fetched twice."""
     cache = session_of(ctx).data_cache
-    note(f"data set {name} ...")
-    folder = datasets.get(name, cache)
-    _show(name, folder, cache, as_json=as_json)
+    for name in names:
+        note(f"data set {name} ...")
+        folder = datasets.get(name, cache)
+        _show(name, folder, cache, as_json=as_json)
 
 
 @app.command()
@@ -36,19 +37,33 @@ def add(
     train: Annotated[Path, typer.Argument(help=".tab, .csv or .jsonl")],
     test: Annotated[Path, typer.Argument(help=".tab, .csv or .jsonl")],
     *,
+    replace: Annotated[bool, typer.Option("--replace", help="In the place of one that was added before.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep files of your own as a data set."""
+    """Keep files of your own as a data set, if training can use them."""
     cache = session_of(ctx).data_cache
-    _show(name, datasets.add(name, train, test, cache), cache, as_json=as_json)
+    _show(name, datasets.add(name, train, test, cache, replace=replace), cache, as_json=as_json)
+
+
+@app.command()
+def remove(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="See `dragoman data list`.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a data set from this machine."""
+    folder = datasets.remove(name, session_of(ctx).data_cache)
+    if as_json:
+        print_json({"name": name, "folder": str(folder), "removed": True})
+    else:
+        say(f"removed {folder}")
 
 
 @app.command("list")
 def list_data(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     """What can be fetched, and what is here."""
-    cache = session_of(ctx).data_cache
-    own = {folder.name for folder in (cache / "data").glob("*") if (folder / datasets.SOURCE_FILE).is_file()}
-    names = sorted(own | set(CATALOG))
+    own = datasets.cached(session_of(ctx).data_cache)
     documents = [
         {
             "name": name,
@@ -56,13 +71,14 @@ def list_data(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
             "licence": CATALOG[name].licence if name in CATALOG else "the user's own",
             "cached": name in own,
         }
-        for name in names
+        for name in sorted(own | set(CATALOG))
     ]
     if as_json:
         print_json({"data": documents})
         return
     print_table(
-        ("name", "here", "summary"), ((d["name"], "yes" if d["cached"] else "", d["summary"]) for d in documents)
+        ("name", "here", "summary", "licence"),
+        ((d["name"], "yes" if d["cached"] else "", d["summary"], d["licence"]) for d in documents),
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from dragoman.events.v1 import events_pb2
+from dragoman_client.cli.event_line import event_line
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_common.errors import DragomanError, NotFoundError
@@ -67,7 +68,7 @@ def tail(
             if as_json:
                 print_json(document)
             else:
-                say(" ".join(str(document[name]) for name in ("time", "topic", "offset", "subject", "data")))
+                say(event_line(document))
     finally:
         log.close()
 

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from dragoman_client.cli.documents import prediction_documents
+from dragoman_client.cli.not_served import remedy_for
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.results import FeedbackItem
 from dragoman_client.text_check import decoded_line
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.errors import InvalidArgumentError, NotFoundError
 
 _ROWS_PER_CALL = 32
 
@@ -30,12 +31,17 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Classify texts."""
+    session = session_of(ctx)
     given = texts or _lines(skip_blank=skip_blank)
     asked = False
-    with session_of(ctx).client(timeout_s=timeout_s) as client:
+    with session.client(timeout_s=timeout_s) as client:
         for rows in _chunks(given, _ROWS_PER_CALL):
             asked = True
-            for document in prediction_documents(client.classify(model, rows, version)):
+            try:
+                result = client.classify(model, rows, version)
+            except NotFoundError as error:
+                raise NotFoundError(f"{error.message}; {remedy_for(session, model, version)}") from error
+            for document in prediction_documents(result):
                 if as_json:
                     print_json(document)
                 else:

@@ -10,6 +10,8 @@ import typer
 from dragoman_client.cli.documents import Document, report_document
 from dragoman_client.cli.output import print_json, print_table, say
 from dragoman_client.cli.session import JsonOption, session_of
+from dragoman_client.operator_client import OperatorClient
+from dragoman_common.errors import NotFoundError
 
 
 def report(
@@ -24,11 +26,17 @@ def report(
 
     async def call() -> Document:
         async with session.operator() as operator:
-            return report_document(model, await operator.report(model, version))
+            found = await operator.report(model, version)
+            if not found.versions:
+                await _check_known(operator, model, version)
+            return report_document(model, found)
 
     document = asyncio.run(call())
     if as_json:
         print_json(document)
+        return
+    if not document["versions"]:
+        say(f"no predictions yet of {model}" + (f" version {version}" if version else ""))
         return
     print_table(
         ("version", "arm", "answered", "errors", "labelled", "accuracy", "macro recall", "p50 ms", "p99 ms"),
@@ -50,6 +58,16 @@ def report(
     lag = document["freshness"]["predictions_lag"] + document["freshness"]["feedback_lag"]
     if lag:
         say(f"{lag} events are not counted yet")
+
+
+async def _check_known(operator: OperatorClient, model: str, version: int | None) -> None:
+    """Raise NotFoundError for what the registry does not have: to the monitor it looks like what was never asked."""
+    if version is not None:
+        await operator.version(model, version)
+        return
+    names = [summary.model for summary in await operator.models()]
+    if model not in names:
+        raise NotFoundError(f"no model {model!r}; there are: {', '.join(names) or 'none yet'}")
 
 
 def _rounded(value: Any) -> str | None:

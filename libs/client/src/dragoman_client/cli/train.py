@@ -14,7 +14,7 @@ from dragoman.launcher.v1 import launcher_pb2
 from dragoman_client.cli.documents import job_document, job_state_name
 from dragoman_client.cli.errors import failure
 from dragoman_client.cli.output import note, print_json, say
-from dragoman_client.cli.recipes import read_recipe
+from dragoman_client.cli.recipes import Recipe, read_recipe
 from dragoman_client.cli.session import JsonOption, Session, session_of
 from dragoman_common.errors import InvalidArgumentError
 
@@ -29,14 +29,14 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE replaces a value of the recipe.")
     ] = None,
-    request_id: Annotated[str, typer.Option(help="The same id returns the same job.")] = "",
+    request_id: Annotated[str, typer.Option(help="The same id returns the same job, and refuses another one.")] = "",
     detach: Annotated[bool, typer.Option("--detach", help="Return once the job is accepted.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a model from a recipe and publish it."""
     session = session_of(ctx)
-    text, overrides = read_recipe(recipe), _overrides(settings or ())
-    job = asyncio.run(_run(session, model, text, overrides, request_id, follow=not detach, as_json=as_json))
+    found, overrides = read_recipe(recipe), _overrides(settings or ())
+    job = asyncio.run(_run(session, model, found, overrides, request_id, follow=not detach, as_json=as_json))
     if job.state == launcher_pb2.JOB_STATE_FAILED:
         raise failure("JOB_FAILED", f"{job.id}: {job.message}; its log: `dragoman jobs log {job.id}`")
     if job.state == launcher_pb2.JOB_STATE_CANCELLED:
@@ -46,7 +46,7 @@ def train(
 async def _run(
     session: Session,
     model: str,
-    recipe: str,
+    recipe: Recipe,
     overrides: dict[str, str],
     request_id: str,
     *,
@@ -54,7 +54,10 @@ async def _run(
     as_json: bool,
 ) -> launcher_pb2.Job:
     async with session.operator() as operator:
-        response = await operator.submit_job(model, recipe, overrides=overrides, request_id=request_id)
+        try:
+            response = await operator.submit_job(model, recipe.text, overrides=overrides, request_id=request_id)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(recipe.named(error.message)) from error
         job, created = response.job, response.created
         if not as_json:
             note(f"job {job.id}" + ("" if created else " (known request id: nothing new was started)"))
@@ -70,6 +73,7 @@ async def _run(
                     print_json({"created": created, "job": job_document(job)})
     if not as_json and job.state == launcher_pb2.JOB_STATE_SUCCEEDED:
         say(f"{job.model} version {job.published_version} ({job.published_root_sha256[:12]})")
+        note(f"next: `dragoman alias {job.model} prod {job.published_version} --reason ...` lets it answer")
     return job
 
 
@@ -78,7 +82,7 @@ def _overrides(settings: Sequence[str]) -> dict[str, str]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not key or not equals:
-            raise InvalidArgumentError(f"--set {setting!r} is not KEY=VALUE, for instance train.epochs=4")
+            raise InvalidArgumentError(f"--set {setting!r} is not KEY=VALUE, for instance training.epochs=4")
         overrides[key] = value
     return overrides
 
