@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry's gRPC face over a MemoryRegistry: what a worker calls, and no more."""
 
-from datetime import UTC
-
 from google.protobuf.duration_pb2 import Duration
 
 from dragoman.common.v1 import signed_pb2
@@ -37,11 +35,16 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
                 heartbeat_period=Duration(seconds=60),
             )
 
-    async def GetAlias(self, request, _context):
-        envelope = await self.registry.alias_envelope(
-            current_caller().tenant, request.model, request.alias, at_time=request.at_time.ToDatetime(UTC)
-        )
-        return pb.GetAliasResponse(event=pb.AliasEvent(record=signed_pb2.SignedRecord(envelope=envelope)))
+    async def ListAliasEvents(self, request, _context):
+        """Pages of two, whatever size is asked for: so that there is more than one."""
+        after = int(request.page_token or 0)
+        chain = self.registry.alias_history[current_caller().tenant, request.model, request.alias]
+        events = [
+            pb.AliasEvent(sequence=sequence, record=signed_pb2.SignedRecord(envelope=envelope))
+            for sequence, envelope in sorted(chain.items())
+            if sequence > after
+        ]
+        return pb.ListAliasEventsResponse(events=events[:2], next_page_token=str(after + 2) if events[2:] else "")
 
     async def GetVersion(self, request, _context):
         envelope = await self.registry.manifest_envelope(current_caller().tenant, request.model, request.number)

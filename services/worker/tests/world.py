@@ -4,7 +4,7 @@
 
 import hashlib
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class World:
             "stable_version": manifest.number,
             "stable_root_sha256": manifest.root_sha256,
             "moved_by": "operator/test",
-            "move_time": NOW + timedelta(seconds=last.sequence if last else 0),
+            "move_time": NOW,
             "request_id": "r",
             "nonce": "n",
             "previous_sha256": payload_sha256(last) if last else "",
@@ -121,4 +121,4 @@ class World:
     def point(self, manifest: VersionManifest, **how) -> None:
         """Move an alias, and tell the watchers."""
         event = self.event(manifest, **how)
-        self.registry.set_alias(event, self._last[event.tenant, event.model, event.alias].move_time)
+        self.registry.set_alias(event, self._last[event.tenant, event.model, event.alias].sequence)

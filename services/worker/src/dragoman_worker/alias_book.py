@@ -12,7 +12,6 @@ it (placement.py).
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import TypeAlias
 
 from dragoman_common.clock import Clock
@@ -84,9 +83,8 @@ class AliasBook:
         if record.sequence == 1:
             return None
         tenant, model, alias = record.tenant, record.model, record.alias
-        envelope = await self._registry.alias_envelope(
-            tenant, model, alias, at_time=record.move_time - timedelta(microseconds=1)
-        )
+        # By place in the chain, not by time: two events may share a time.
+        envelope = await self._registry.alias_envelope(tenant, model, alias, record.sequence - 1)
         before = verify_alias_event(
             envelope, self._keys, tenant=tenant, model=model, alias=alias, sequence=record.sequence - 1
         )

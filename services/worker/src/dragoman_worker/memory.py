@@ -5,7 +5,6 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from datetime import datetime
 
 from dragoman_common.errors import NotFoundError, UnavailableError
 from dragoman_worker.ports import AliasUpdate
@@ -18,23 +17,23 @@ class MemoryRegistry:
         is_away: Every call fails, and watches break.
         num_downloads: By path.
         num_failing_downloads: So many of the next downloads fail as if it were away.
-        alias_history: What alias_envelope finds, by alias: times and envelopes, oldest first.
+        alias_history: What alias_envelope finds, by alias and sequence.
     """
 
     def __init__(self) -> None:
         self._updates: dict[tuple[str, str, str], AliasUpdate] = {}
         self._watchers: set[asyncio.Queue[AliasUpdate | None]] = set()
-        self.alias_history: defaultdict[tuple[str, str, str], list[tuple[datetime, bytes]]] = defaultdict(list)
+        self.alias_history: defaultdict[tuple[str, str, str], dict[int, bytes]] = defaultdict(dict)
         self.manifests: dict[tuple[str, str, int], bytes] = {}
         self.files: dict[tuple[str, str, int], dict[str, bytes]] = {}
         self.is_away = False
         self.num_failing_downloads = 0
         self.num_downloads: defaultdict[str, int] = defaultdict(int)
 
-    def set_alias(self, update: AliasUpdate, move_time: datetime | None = None) -> None:
-        """Store an event and tell the watchers; one without a time enters no history."""
-        if move_time is not None:
-            self.alias_history[update.tenant, update.model, update.alias].append((move_time, update.envelope))
+    def set_alias(self, update: AliasUpdate, sequence: int | None = None) -> None:
+        """Store an event and tell the watchers; one without a sequence enters no history."""
+        if sequence is not None:
+            self.alias_history[update.tenant, update.model, update.alias][sequence] = update.envelope
         self._updates[update.tenant, update.model, update.alias] = update
         for queue in self._watchers:
             queue.put_nowait(update)
@@ -59,13 +58,13 @@ class MemoryRegistry:
         finally:
             self._watchers.discard(queue)
 
-    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
+    async def alias_envelope(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
         """See ports.Registry."""
         self._check()
-        until_then = [envelope for time, envelope in self.alias_history[tenant, model, alias] if time <= at_time]
-        if not until_then:
-            raise NotFoundError(f"{model}@{alias} did not exist then")
-        return until_then[-1]
+        try:
+            return self.alias_history[tenant, model, alias][sequence]
+        except KeyError:
+            raise NotFoundError(f"{model}@{alias} has no event {sequence}") from None
 
     async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
         """See ports.Registry."""

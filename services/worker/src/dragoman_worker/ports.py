@@ -8,7 +8,6 @@ process_runner.py; fakes: memory.py.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -114,11 +113,11 @@ class Registry(Protocol):
         """The newest event of every alias of every tenant, then each new one; ends or fails when the stream breaks."""
         ...
 
-    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
-        """Return the signed event by which an alias pointed somewhere at a past time.
+    async def alias_envelope(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
+        """Return the signed event that is at this place of an alias's chain.
 
         Raises:
-            NotFoundError: there was no such alias then.
+            NotFoundError: there is no such alias, or no such event of it.
         """
         ...
 

@@ -8,14 +8,13 @@ signatures are placement.py's.
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 
 import grpc
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import calling_as
-from dragoman_common.errors import UnavailableError
+from dragoman_common.errors import NotFoundError, UnavailableError
 from dragoman_common.status import translated
 from dragoman_worker.ports import AliasUpdate
 
@@ -23,6 +22,7 @@ WATCH_TIMEOUT_S = 3600.0
 DOWNLOAD_TIMEOUT_S = 600.0
 FIRST_MESSAGE_TIMEOUT_S = 30.0
 MISSED_HEARTBEATS = 3
+EVENTS_PER_PAGE = 1_000
 
 
 class RegistryClient:
@@ -53,13 +53,21 @@ class RegistryClient:
         finally:
             call.cancel()
 
-    async def alias_envelope(self, tenant: str, model: str, alias: str, *, at_time: datetime) -> bytes:
+    async def alias_envelope(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
         """See ports.Registry."""
-        request = pb.GetAliasRequest(model=model, alias=alias)
-        request.at_time.FromDatetime(at_time)
-        with translated(), calling_as(tenant):
-            reply = await self._stub.GetAlias(request)
-        return reply.event.record.envelope
+        request = pb.ListAliasEventsRequest(model=model, alias=alias, page_size=EVENTS_PER_PAGE)
+        last = 0
+        while True:
+            with translated(), calling_as(tenant):
+                page = await self._stub.ListAliasEvents(request)
+            for event in page.events:
+                if event.sequence == sequence:
+                    return event.record.envelope
+            # Oldest first: what is wanted comes before what is higher, and a page that goes nowhere is the last.
+            if not page.events or not page.next_page_token or not last < page.events[-1].sequence < sequence:
+                raise NotFoundError(f"the registry has no event {sequence} of {model}@{alias}")
+            last = page.events[-1].sequence
+            request.page_token = page.next_page_token
 
     async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
         """See ports.Registry."""
