@@ -104,7 +104,7 @@ def promote_raw(places: Places, trained: Trained) -> tuple[str, str]:
 
 
 def move_prod(dragoman: Dragoman, trained: Trained, reason: str) -> None:
-    dragoman.show("alias", MODEL, "prod", str(trained.version), "--reason", reason, timeout_s=30)
+    dragoman.show("alias", MODEL, "prod", str(trained.version), "--reason", reason, timeout_s=90)
 
 
 def evaluation(places: Places, trained: Trained) -> dict[str, Any]:
