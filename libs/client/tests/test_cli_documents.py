@@ -84,6 +84,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "policy show": ("policy", "show", "r8"),
     "policy set": ("policy", "set", "r8", "RULES", "--reason", "four eyes"),
     "verify": ("verify", "r8", "2", "--key", "KEY"),
+    "gc": ("gc", "--dry-run"),
     "lineage": ("lineage", "r8", "2"),
     "export": ("export", "r8", "2", "BUNDLE", "--key", "KEY"),
     "import": ("import", "BUNDLE", "--key", "KEY"),

@@ -145,6 +145,9 @@ class Client:
         request = pb.ListEvidenceRequest(model="r8", version=version, **more)
         return list((await self.stub.ListEvidence(request, timeout=TIMEOUT_S)).evidence)
 
+    async def gc(self, *, dry_run: bool = False) -> pb.CollectGarbageResponse:
+        return await self.stub.CollectGarbage(pb.CollectGarbageRequest(dry_run=dry_run), timeout=TIMEOUT_S)
+
     async def withdraw(self, version: int, *, model: str = "r8", reason: str = "leaks") -> pb.Tombstone:
         request = pb.WithdrawVersionRequest(model=model, version=version, reason=reason)
         return (await self.stub.WithdrawVersion(request, timeout=TIMEOUT_S)).tombstone

@@ -79,6 +79,12 @@ class RegistryOperator:
         with translated():
             return await self._registry.PublishVersion(parts(), timeout=_TRANSFER_TIMEOUT_S)
 
+    async def collect_garbage(self, *, dry_run: bool) -> registry_pb2.CollectGarbageResponse:
+        """Condemn what nothing refers to, delete what was condemned before and has waited."""
+        request = registry_pb2.CollectGarbageRequest(dry_run=dry_run)
+        with translated():
+            return await self._registry.CollectGarbage(request, timeout=_TRANSFER_TIMEOUT_S)
+
     async def lineage(
         self, model: str, *, version: int = 0, data_sha256: str = "", job_id: str = ""
     ) -> list[registry_pb2.LineageEntry]:

@@ -23,12 +23,14 @@ from dragoman_registry.download import Downloads
 from dragoman_registry.event_log import EventLogNews, NoNews
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.folder import FolderStore
+from dragoman_registry.garbage import Collector
 from dragoman_registry.gate_policy import DefaultRules
 from dragoman_registry.policy import POLICY
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ObjectStore
 from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
+from dragoman_registry.publish_intent import Intents
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.s3 import S3Store
 from dragoman_registry.s3_settings import bucket_from_url
@@ -110,7 +112,15 @@ def assemble(
     servicer = RegistryServicer(
         settings=config,
         catalog=catalog,
-        publisher=Publisher(store=store, reader=reader, catalog=catalog, key=key, news=news, clock=clock),
+        publisher=Publisher(
+            store=store,
+            reader=reader,
+            catalog=catalog,
+            key=key,
+            news=news,
+            clock=clock,
+            intents=Intents(store=store, clock=clock, lifetime_s=config.intent_lifetime_s),
+        ),
         promotion=Promotion(
             store=store,
             reader=reader,
@@ -124,6 +134,14 @@ def assemble(
         downloads=Downloads(store),
         evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
         policies=policies,
+        collector=Collector(
+            store=store,
+            catalog=catalog,
+            clock=clock,
+            wait_s=config.gc_wait_s,
+            rollback_window_s=config.rollback_window_s,
+            intent_lifetime_s=config.intent_lifetime_s,
+        ),
         withdrawals=Withdrawals(store=store, catalog=catalog, key=key, clock=clock),
         watch=watch,
     )

@@ -60,6 +60,11 @@ class Catalog:
             raise ModelVersionNotFoundError(f"there is no model {model}")
         return [entry.versions[number] for number in sorted(entry.versions, reverse=True)]
 
+    def known_numbers(self, tenant: str, model: str) -> set[int]:
+        """Return the numbers of a model's versions, as far as they were read; empty for no such model."""
+        entry = self._tenants.get(tenant, {}).get(model)
+        return set(entry.versions) if entry else set()
+
     def newest_events(self) -> Iterator[StoredEvent]:
         """Yield the newest event of every alias of every tenant."""
         for models in self._tenants.values():

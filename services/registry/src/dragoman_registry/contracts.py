@@ -52,6 +52,17 @@ class ObjectStoreContract:
             await store.read(KEY)
         assert await store.names_below("tenants") == []
 
+    async def test_what_is_deleted_is_gone_and_can_be_created_again(self, store: ObjectStore) -> None:
+        await store.create(KEY, DATA)
+        for _ in range(2):
+            await store.delete(KEY)
+            with pytest.raises(ObjectNotFoundError):
+                await store.read(KEY)
+        await store.delete("tenants/none/blobs/sha256/0")
+        assert await store.names_below("tenants/acme/models/r8/versions") == []
+        await store.create(KEY, b"new")
+        assert await store.read(KEY) == b"new"
+
     async def test_names_below_a_prefix_are_listed_once_and_sorted(self, store: ObjectStore) -> None:
         for model, number in (("b", 1), ("a", 2), ("a", 10)):
             await store.create(f"tenants/acme/models/{model}/versions/{number}", DATA)

@@ -78,6 +78,9 @@ class FolderStore:
     async def read(self, key: str, *, offset: int = 0, length: int | None = None) -> bytes:
         return await asyncio.to_thread(self._read, key, offset, length)
 
+    async def delete(self, key: str) -> None:
+        await asyncio.to_thread(self._delete, key)
+
     async def names_below(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._names_below, prefix)
 
@@ -118,6 +121,11 @@ class FolderStore:
                     return file.read(-1 if length is None else length)
         except FileNotFoundError:
             raise ObjectNotFoundError(f"{key} is not kept") from None
+
+    def _delete(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError), _translated(key), self._folder_of(key) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+            os.fsync(folder)
 
     def _names_below(self, prefix: str) -> list[str]:
         try:

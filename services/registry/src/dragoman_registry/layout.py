@@ -3,6 +3,7 @@
 """Where each object lives in the store. Every part is checked by name.check_name or is a digest or a number.
 
 tenants/<t>/blobs/sha256/<hex>                     a file's content
+tenants/<t>/condemned/<hex>                        a blob that nothing referred to, and since when
 tenants/<t>/models/<m>/intents/<publish id>        a publish that was begun
 tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content means to take; .2 ... when lost
 tenants/<t>/models/<m>/versions/<n>                the signed version: the commit
@@ -20,12 +21,28 @@ def blob(tenant: str, sha256: str) -> str:
     return f"{TENANTS}/{tenant}/blobs/sha256/{sha256}"
 
 
+def blobs(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/blobs/sha256"
+
+
+def condemned_blobs(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/condemned"
+
+
+def condemned_blob(tenant: str, sha256: str) -> str:
+    return f"{condemned_blobs(tenant)}/{sha256}"
+
+
 def models(tenant: str) -> str:
     return f"{TENANTS}/{tenant}/models"
 
 
 def intent(tenant: str, model: str, publish_id: str) -> str:
     return f"{models(tenant)}/{model}/intents/{publish_id}"
+
+
+def intents(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/intents"
 
 
 def claim(tenant: str, model: str, root_sha256: str, attempt: int) -> str:

@@ -37,6 +37,10 @@ class MemoryStore:
             raise ObjectNotFoundError(f"{key} is not kept")
         return self.objects[key][offset : None if length is None else offset + length]
 
+    async def delete(self, key: str) -> None:
+        await asyncio.sleep(0)
+        self.objects.pop(key, None)
+
     async def names_below(self, prefix: str) -> list[str]:
         await asyncio.sleep(0)
         start = f"{prefix}/"

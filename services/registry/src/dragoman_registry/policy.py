@@ -26,6 +26,7 @@ POLICY: PolicyTable = {
     # Which kinds, and of which versions, is evidence.check_role's.
     f"{_SERVICE}/AddEvidence": frozenset({"trainer", "operator", "monitor"}),
     f"{_SERVICE}/SetGatePolicy": frozenset({"operator"}),
+    f"{_SERVICE}/CollectGarbage": frozenset({"operator"}),
     f"{_SERVICE}/WithdrawVersion": frozenset({"operator"}),
     **{f"{_SERVICE}/{name}": _READERS for name in _READS},
 }

@@ -82,6 +82,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def delete(self, key: str) -> None:
+        """Keep nothing under the key any longer; nothing is there already is no error.
+
+        Only garbage collection deletes, and what is deleted is no record.
+        """
+        ...
+
     async def names_below(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix, sorted; a name may lead to nothing that is kept. Empty if none."""
         ...

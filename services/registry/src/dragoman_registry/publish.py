@@ -21,7 +21,7 @@ from dragoman_common.errors import AbortedError, AlreadyExistsError, DataLossErr
 from dragoman_models.evaluation import parse_evaluation
 from dragoman_models.fields import Fields
 from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, ModelConfig, parse_model_config
-from dragoman_models.record_fields import MAX_INTEGER, canonical_json, time_text
+from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
@@ -35,13 +35,13 @@ from dragoman_registry.model_version import (
     version_object,
 )
 from dragoman_registry.ports import (
-    MAX_OBJECT_BYTES,
     BlobMismatchError,
     ModelNews,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectStore,
 )
+from dragoman_registry.publish_intent import Intents
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
 from dragoman_registry.upload import Chunk, Upload
@@ -49,7 +49,6 @@ from dragoman_text.strict_json import parse_object
 
 logger = logging.getLogger(__name__)
 
-INTENT_FORMAT = "dragoman.intent/1"
 CLAIM_FORMAT = "dragoman.claim/1"
 MAX_CLAIMS = 1000
 _MAX_CLAIM_BYTES = 4096
@@ -71,6 +70,7 @@ class Publisher:
         key: SigningKey,
         news: ModelNews,
         clock: Clock,
+        intents: Intents,
     ) -> None:
         """Wire the parts; nothing is read or written."""
         self._store = store
@@ -79,6 +79,7 @@ class Publisher:
         self._key = key
         self._news = news
         self._clock = clock
+        self._intents = intents
         # Saves racing publishers of one process from colliding; safety rests on the store alone.
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -97,33 +98,17 @@ class Publisher:
             VersionTakenError: the requested number holds other content.
             UnavailableError: the store failed. Nothing is listed, and the same publish may be tried again.
         """
-        await self._declare(request)
+        outwait_until_s = await self._intents.declare(request)
         await self._upload(request, chunks)
         config = await self._package(request)
+        await self._intents.outwait(outwait_until_s)
+        await self._all_there(request)
         async with self._turns.setdefault((request.tenant, request.model), asyncio.Lock()):
             version, is_new = await self._commit(request, config)
         self._catalog.learn_version(version)
         if is_new:
             await self._announce(version)
         return version, is_new
-
-    async def _declare(self, request: PublishRequest) -> None:
-        content = {
-            "format": INTENT_FORMAT,
-            "root_sha256": request.root_sha256,
-            "publisher": request.publisher,
-            "time": time_text(self._clock.now()),
-            "files": [{"sha256": file.sha256, "size_bytes": file.size_bytes} for file in request.files],
-        }
-        key = layout.intent(request.tenant, request.model, request.publish_id)
-        try:
-            await create_settled(self._store, key, canonical_json(content))
-        except ObjectExistsError:
-            earlier = parse_object(
-                await self._store.read(key, length=MAX_OBJECT_BYTES), what=key, max_bytes=MAX_OBJECT_BYTES - 1
-            )
-            if earlier.get("root_sha256") != request.root_sha256:
-                raise InvalidArgumentError(f"publish_id {request.publish_id} was used for other content") from None
 
     async def _upload(self, request: PublishRequest, chunks: AsyncIterator[Chunk]) -> None:
         upload = Upload(request.files, chunks)
@@ -137,6 +122,14 @@ class Publisher:
                 )
             except BlobMismatchError as error:
                 raise InvalidArgumentError(f"{file.path}: {error}") from error
+
+    async def _all_there(self, request: PublishRequest) -> None:
+        """Look once more before the commit: a version must never list what the store does not hold."""
+        for file in request.files:
+            try:
+                await self._store.read(layout.blob(request.tenant, file.sha256), length=1)
+            except ObjectNotFoundError:
+                raise AbortedError(f"the content of {file.path} went from the store again; try again") from None
 
     async def _package(self, request: PublishRequest) -> ModelConfig:
         """Read what the registry needs to know of the uploaded package; one that does not parse is refused here."""

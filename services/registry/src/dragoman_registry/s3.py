@@ -89,6 +89,10 @@ class S3Store:
         data = await self._client.call(self._client.read, key, offset, None if length is None else max(length, 1))
         return data if length is None else data[:length]
 
+    async def delete(self, key: str) -> None:
+        check_key(key)
+        await self._client.call(self._client.remove, key)
+
     async def names_below(self, prefix: str) -> list[str]:
         check_key(prefix)
         names = await self._client.call(self._client.names, prefix)

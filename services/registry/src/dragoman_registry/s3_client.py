@@ -170,6 +170,11 @@ class S3Client:
             reply.close()
             reply.release_conn()
 
+    def remove(self, key: str) -> None:
+        """Delete an object; S3 says the same when there is none."""
+        with self._translated(key):
+            self._minio.remove_object(self.bucket, key)
+
     def names(self, prefix: str) -> list[str]:
         """Return the names directly below prefix, in the store's order."""
         found: list[str] = []

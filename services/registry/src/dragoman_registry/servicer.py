@@ -34,6 +34,8 @@ from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.evidence_servicer import EvidenceServicer, check_place
+from dragoman_registry.garbage import Collector
+from dragoman_registry.garbage_servicer import GarbageServicer
 from dragoman_registry.lineage_servicer import LineageServicer
 from dragoman_registry.missed_events import check_seen, missed
 from dragoman_registry.model_version import PublishRequest, StoredVersion, VersionWithdrawnError, check_request
@@ -62,7 +64,7 @@ DRAIN_S = 5.0
 DRAIN_BYTES = 64 << 20
 
 
-class RegistryServicer(EvidenceServicer, PolicyServicer, LineageServicer):
+class RegistryServicer(EvidenceServicer, PolicyServicer, LineageServicer, GarbageServicer):
     """Answers the registry's RPCs."""
 
     def __init__(
@@ -76,6 +78,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer, LineageServicer):
         evidence: EvidenceBook,
         policies: PolicyBook,
         withdrawals: Withdrawals,
+        collector: Collector,
         watch: AliasWatch,
     ) -> None:
         """Wire the parts."""
@@ -87,6 +90,7 @@ class RegistryServicer(EvidenceServicer, PolicyServicer, LineageServicer):
         self._evidence = evidence
         self._policies = policies
         self._withdrawals = withdrawals
+        self._collector = collector
         self._watch = watch
         self._num_uploads = 0
 

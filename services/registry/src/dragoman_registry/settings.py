@@ -40,6 +40,12 @@ class RegistrySettings:
     max_concurrent_uploads: int = 64
     """Uploads at once; one more is RESOURCE_EXHAUSTED. Each holds a file of its size in the store's folder, or, on S3,
     three parts in memory: 15 MiB for files up to 48 GiB."""
+    gc_wait_s: float = 86400.0
+    """How long a condemned blob waits before it is deleted. Longer than any publish takes."""
+    rollback_window_s: float = 2592000.0
+    """How long a withdrawn version keeps its files."""
+    intent_lifetime_s: float = 604800.0
+    """How long a begun publish keeps its blobs from garbage collection. More than twice what a publish may take."""
     trial_aliases: tuple[str, ...] = ("canary",)
     """Aliases that take any version that was evaluated at all, better or not."""
     ungated_aliases: tuple[str, ...] = ()

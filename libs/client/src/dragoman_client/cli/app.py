@@ -12,6 +12,7 @@ from dragoman_client.cli import data, events, evidence, jobs, operator, policy
 from dragoman_client.cli.bundle import export_version, import_version
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
+from dragoman_client.cli.gc import gc
 from dragoman_client.cli.lineage import lineage
 from dragoman_client.cli.models import alias, history, models, publish
 from dragoman_client.cli.output import say
@@ -57,7 +58,7 @@ def root(
 
 for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
     app.command()(command)
-for command_of_trust in (approve, rollback, withdraw, verify, lineage):
+for command_of_trust in (approve, rollback, withdraw, verify, lineage, gc):
     app.command()(command_of_trust)
 app.command("export")(export_version)
 app.command("import")(import_version)

@@ -67,6 +67,19 @@ def check_document(check: Check) -> Document:
     return {"name": check.name, "state": check.state, "detail": check.detail}
 
 
+def garbage_document(reply: registry_pb2.CollectGarbageResponse, *, dry_run: bool) -> Document:
+    return {
+        "dry_run": dry_run,
+        "num_condemned": reply.num_condemned,
+        "num_deleted": reply.num_deleted,
+        "num_kept": reply.num_kept,
+        "garbage": [
+            {"key": item.key, "is_deleted": item.is_deleted, "condemn_time": time_text(item, "condemn_time")}
+            for item in reply.garbage
+        ],
+    }
+
+
 def lineage_document(entry: registry_pb2.LineageEntry) -> Document:
     return {
         "version": entry.version,
