@@ -7,8 +7,8 @@
 Kept: (1) the LSTM reads across the documents of a batch, because batches are batch-major and batch_first is not set;
 (2) the answer is read at the last column of padded rows; (3) the word vectors are loaded but never copied. Data,
 tokens, hidden size, dropout, optimiser and batch size are those of recipes/bilstm-seed.yaml. After one epoch it
-answers the majority class for every document (0.4947 on R8); after three it is below that (0.3837, seed 13), for what it
-answers then depends on a document's neighbours and padding.
+answers the majority class for every document (0.4947 on R8); after three it is below that (0.3837, seed 13), for what
+it answers then depends on a document's neighbours and padding.
 """
 
 import argparse
@@ -94,7 +94,8 @@ def main() -> None:
     }
     print(json.dumps(figures))
     if arguments.save:
-        (RESULTS / f"seed-as-written-{arguments.epochs}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        path = RESULTS / f"seed-as-written-{arguments.epochs}.json"
+        path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def connect(
             ("grpc.keepalive_permit_without_calls", 1),
             # A restarted service must be found again soon, not after gRPC's default of up to two minutes.
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # Also the time that one attempt to connect may take: a loaded machine needs more than a backoff.
+            ("grpc.min_reconnect_backoff_ms", 2_000),
             ("grpc.max_reconnect_backoff_ms", 2_000),
             # Retries happen in one place, which is not here.
             ("grpc.enable_retries", 0),
