@@ -41,8 +41,7 @@ def explanation(error: DragomanError, target: str) -> str | None:
         if found is None:
             return None
         what = "request" if found[1].lower() == "sent" else "message"
-        size, limit = int(found[2]), int(found[3])
-        return f"the {what} has {size:,} bytes, at most {limit:,}: send fewer or shorter texts in one call"
+        return f"the {what} has {found[2]} bytes, at most {found[3]}: send fewer or shorter texts in one call"
     if isinstance(error, DeadlineExceededError):
         if text != "Deadline Exceeded":
             return None

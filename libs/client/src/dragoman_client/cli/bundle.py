@@ -15,6 +15,7 @@ from dragoman_client.cli.documents import Document, version_document
 from dragoman_client.cli.evidence import VersionArgument
 from dragoman_client.cli.models import ModelArgument
 from dragoman_client.cli.output import print_json, say
+from dragoman_client.cli.paths import check_exists, check_file
 from dragoman_client.cli.registry_session import registry_of
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.local import keys
@@ -39,7 +40,7 @@ def export_version(
 ) -> None:
     """Verify a version and write it with its signatures and evidence into one file."""
     session = session_of(ctx)
-    key_file = key or keys.signing_public_key_file(session.home)
+    key_file = check_exists(key) if key else keys.signing_public_key_file(session.home)
 
     async def call(folder: Path) -> Document:
         async with registry_of(session) as registry:
@@ -80,16 +81,16 @@ def export_version(
 
 def import_version(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A bundle that export wrote.")],
+    file: Annotated[Path, typer.Argument(help="A bundle that export wrote.")],
     *,
-    key: Annotated[Path, typer.Option(exists=True, help="PEM public key of the site that the bundle comes from.")],
+    key: Annotated[Path, typer.Option(help="PEM public key of the site that the bundle comes from.")],
     model: Annotated[str, typer.Option(help="The model to publish to; the bundle's own name otherwise.")] = "",
     same_number: Annotated[bool, typer.Option("--same-number", help="Keep the number, or fail.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify a bundle whole, then publish what it holds."""
     session = session_of(ctx)
-    bundle = read_bundle(file, VerifyingKeys.load(key))
+    bundle = read_bundle(check_file(file), VerifyingKeys.load(check_exists(key)))
     manifest = bundle.manifest
 
     async def call() -> Document:

@@ -130,4 +130,4 @@ def _os_text(error: OSError) -> str:
     what = error.strerror or str(error)
     if error.filename is None:
         return what
-    return f"{error.filename}: {what}; is that the right path (--home, DRAGOMAN_HOME, DRAGOMAN_CACHE)?"
+    return f"{error.filename}: {what}; check the path, and who may read and write it"

@@ -34,7 +34,7 @@ def add(
     model: ModelArgument,
     version: VersionArgument,
     kind: Annotated[str, typer.Argument(help="evaluation, robustness or measurement.")],
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The JSON document.")],
+    file: Annotated[Path, typer.Argument(help="The JSON document.")],
     *,
     as_json: JsonOption = False,
 ) -> None:

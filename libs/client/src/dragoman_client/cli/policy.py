@@ -14,6 +14,7 @@ from dragoman.registry.v1 import registry_pb2
 from dragoman_client.cli.documents import Document
 from dragoman_client.cli.models import ModelArgument
 from dragoman_client.cli.output import print_json, print_table
+from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.registry_session import registry_of
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.cli.trust_documents import QUALITY, policy_document
@@ -47,12 +48,13 @@ def show(ctx: typer.Context, model: ModelArgument, *, as_json: JsonOption = Fals
 def set_policy(
     ctx: typer.Context,
     model: ModelArgument,
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON: rules, a list.")],
+    file: Annotated[Path, typer.Argument(help="YAML or JSON: rules, a list.")],
     *,
     reason: Annotated[str, typer.Option(help="Kept with the change.")],
     as_json: JsonOption = False,
 ) -> None:
     """Replace the policy of a model by a file's rules."""
+    check_reason(reason)
     session = session_of(ctx)
     rules = list(_rules(file))
 

@@ -15,6 +15,8 @@ from dragoman_client.cli.errors import EXIT_CODES
 from dragoman_client.cli.evidence import VersionArgument
 from dragoman_client.cli.models import ModelArgument
 from dragoman_client.cli.output import print_json, print_table, say
+from dragoman_client.cli.paths import check_exists
+from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.registry_session import registry_of
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.cli.trust_documents import check_document, tombstone_document
@@ -51,6 +53,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Point an alias to the version that it pointed to before; the gate lets a way back pass."""
+    check_reason(reason)
     session = session_of(ctx)
 
     async def call() -> Document:
@@ -78,6 +81,7 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take a version out of use for good. It stays in lists and histories."""
+    check_reason(reason)
     session = session_of(ctx)
 
     async def call() -> Document:
@@ -101,7 +105,7 @@ def verify(
 ) -> None:
     """Download a version and check its signatures, its files, its evidence and every alias's chain."""
     session = session_of(ctx)
-    key_file = key or keys.signing_public_key_file(session.home)
+    key_file = check_exists(key) if key else keys.signing_public_key_file(session.home)
 
     async def call(folder: Path) -> tuple[VersionCheck, str | None]:
         async with registry_of(session) as registry:
