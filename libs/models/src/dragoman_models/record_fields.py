@@ -67,7 +67,7 @@ def canonical(record: R, payload: bytes, what: str) -> R:
     return record
 
 
-def payload_object(payload: bytes, what: str) -> JsonValue:
+def payload_object(payload: bytes, what: str) -> dict[str, JsonValue]:
     """Return the JSON object of a payload.
 
     Raises:

@@ -69,7 +69,7 @@ class SigningKey:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         create_exclusive(private_path, private, mode=0o600)
-        create_exclusive(public_path, _public_pem(self.public_key), mode=0o644)
+        create_exclusive(public_path, public_pem(self.public_key), mode=0o644)
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey:
@@ -83,7 +83,7 @@ class SigningKey:
 
 def key_id(key: ec.EllipticCurvePublicKey) -> str:
     """Return a key's name: SHA-256 in hex of its PEM, as model-signing hints at keys."""
-    return hashlib.sha256(_public_pem(key)).hexdigest()
+    return hashlib.sha256(public_pem(key)).hexdigest()
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -148,7 +148,8 @@ def model_statement(name: str, files: Sequence[FileDigest]) -> dict[str, object]
     }
 
 
-def _public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
+def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:
+    """Return the key's usual text form, over which its id is drawn."""
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -15,12 +15,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
@@ -32,66 +28,31 @@ from dragoman_models.record import (
     parse_alias_record,
     parse_version_manifest,
 )
-from dragoman_models.record_fields import MAX_PAYLOAD_BYTES
+from dragoman_models.record_fields import MAX_PAYLOAD_BYTES, payload_object, time_field
 from dragoman_models.signing import (
     BUNDLE_MEDIA_TYPE,
     IN_TOTO_PAYLOAD_TYPE,
-    key_id,
     model_statement,
-    pre_authentication_encoding,
 )
+from dragoman_models.verifying_keys import RevokedKeyError, VerifyingKeys
 from dragoman_text.strict_json import parse_object
+
+__all__ = [
+    "MAX_ENVELOPE_BYTES",
+    "MAX_SIGNATURES",
+    "RevokedKeyError",
+    "VerifyingKeys",
+    "payload_sha256",
+    "verify_alias_event",
+    "verify_envelope",
+    "verify_manifest",
+    "verify_model_bundle",
+]
 
 MAX_ENVELOPE_BYTES = 2 * MAX_PAYLOAD_BYTES
 MAX_SIGNATURES = 8
-
-
-class VerifyingKeys:
-    """The public keys whose signatures count."""
-
-    def __init__(self, keys: Iterable[ec.EllipticCurvePublicKey]) -> None:
-        """Take P-256 keys.
-
-        Raises:
-            InvalidArgumentError: no key: an empty list would refuse everything, which is never meant.
-        """
-        self._keys = tuple(keys)
-        if not self._keys:
-            raise InvalidArgumentError("verifying keys: at least one public key is needed")
-
-    @classmethod
-    def load(cls, path: Path) -> "VerifyingKeys":
-        """Read one or more PEM public keys from a file, one after the other.
-
-        Raises:
-            InvalidArgumentError: the file is absent or unreadable, or a block is no P-256 public key.
-        """
-        try:
-            text = path.read_text(encoding="ascii")
-            end = "-----END PUBLIC KEY-----"
-            blocks = [f"{block}{end}\n".encode() for block in text.split(end) if block.strip()]
-            loaded = [serialization.load_pem_public_key(block) for block in blocks]
-        except (OSError, ValueError) as error:
-            raise InvalidArgumentError(
-                f"verifying keys {path.name}: not readable PEM public keys ({type(error).__name__})"
-            ) from error
-        keys = [
-            key for key in loaded if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-        ]
-        if len(keys) != len(loaded):
-            raise InvalidArgumentError(f"verifying keys {path.name}: every key must be ECDSA on curve P-256")
-        return cls(keys)
-
-    def signer(self, payload_type: str, payload: bytes, signature: bytes) -> str | None:
-        """Return the id of the key that made the signature over this type and payload; None if no key of ours did."""
-        message = pre_authentication_encoding(payload_type, payload)
-        for key in self._keys:
-            try:
-                key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-            except InvalidSignature:
-                continue
-            return key_id(key)
-        return None
+# What each kind of record calls the time at which it was made.
+TIME_KEYS = frozenset({"publish_time", "move_time", "add_time", "set_time", "withdraw_time"})
 
 
 def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, what: str) -> bytes:
@@ -116,7 +77,9 @@ def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, 
             required=("payloadType", "payload", "signatures"),
         )
         top.text("payloadType", choices=(payload_type,))
-        return _signed_payload(top, payload_type, keys, what)[0]
+        return _signed_payload(
+            top, payload_type, keys, what, lambda payload: _record_time(payload_type, payload, what)
+        )[0]
     except InvalidArgumentError as error:
         raise DataLossError(str(error)) from error
 
@@ -203,7 +166,9 @@ def verify_model_bundle(bundle: bytes, keys: VerifyingKeys, manifest: VersionMan
         top.text("mediaType", choices=(BUNDLE_MEDIA_TYPE,))
         inner = Fields(top.raw("dsseEnvelope"), what=what, required=("payloadType", "payload", "signatures"))
         inner.text("payloadType", choices=(IN_TOTO_PAYLOAD_TYPE,))
-        payload, signer = _signed_payload(inner, IN_TOTO_PAYLOAD_TYPE, keys, what)
+        payload, signer = _signed_payload(
+            inner, IN_TOTO_PAYLOAD_TYPE, keys, what, lambda _payload: manifest.publish_time
+        )
     except InvalidArgumentError as error:
         raise DataLossError(str(error)) from error
     if top.raw("verificationMaterial") != {"publicKey": {"hint": signer}, "tlogEntries": []}:
@@ -212,15 +177,35 @@ def verify_model_bundle(bundle: bytes, keys: VerifyingKeys, manifest: VersionMan
         raise DataLossError(f"{what}: signs other files than the manifest lists")
 
 
-def _signed_payload(fields: Fields, payload_type: str, keys: VerifyingKeys, what: str) -> tuple[bytes, str]:
+def _signed_payload(
+    fields: Fields, payload_type: str, keys: VerifyingKeys, what: str, time_of: Callable[[bytes], datetime]
+) -> tuple[bytes, str]:
     payload = _unbase64(fields.raw("payload"), f"{what}: payload")
     signatures: Sequence[JsonValue] = fields.items("signatures", max_items=MAX_SIGNATURES)
+    revoked: RevokedKeyError | None = None
     for entry in signatures:
         signature = Fields(entry, what=f"{what}: signatures", required=("sig",), optional=("keyid",))
         signer = keys.signer(payload_type, payload, _unbase64(signature.raw("sig"), f"{what}: sig"))
         if signer is not None and ("keyid" not in signature or signature.raw("keyid") in ("", signer)):
+            if not keys.may_be_revoked(signer):
+                return payload, signer
+            try:
+                keys.check_time(signer, time_of(payload), what=what)
+            except RevokedKeyError as error:
+                revoked = error
+                continue
             return payload, signer
-    raise DataLossError(f"{what}: no signature by a trusted key")
+    raise revoked or DataLossError(f"{what}: no signature by a trusted key")
+
+
+def _record_time(payload_type: str, payload: bytes, what: str) -> datetime:
+    """Return the time that a record states, under the one name that its type has for it; other types have none."""
+    content = payload_object(payload, what=what)
+    times = {key: value for key, value in content.items() if key in TIME_KEYS}
+    if len(times) != 1:
+        raise InvalidArgumentError(f"{what}: a record of type {payload_type} states no single time")
+    [key] = times
+    return time_field(Fields(times, what=what, required=(key,)), key)
 
 
 def _unbase64(value: JsonValue, what: str) -> bytes:
