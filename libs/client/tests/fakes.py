@@ -257,6 +257,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.reports = [[self.version(worker_pb2.LOAD_STATE_READY)]]
+        self.num_cuts = 0
 
     @staticmethod
     def version(state: worker_pb2.LoadState, reason: str = "", *, number: int = 2) -> worker_pb2.LoadedVersion:
@@ -267,6 +268,9 @@ class Worker:
     async def WatchLoaded(
         self, _request: worker_pb2.WatchLoadedRequest, _: object
     ) -> AsyncIterator[worker_pb2.WatchLoadedResponse]:
+        if self.num_cuts > 0:
+            self.num_cuts -= 1
+            raise UnavailableError("the server is stopping; watch again")
         for versions in self.reports:
             yield worker_pb2.WatchLoadedResponse(versions=versions)
         await asyncio.Event().wait()

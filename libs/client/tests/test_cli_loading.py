@@ -54,6 +54,20 @@ async def test_alias_that_is_still_loading_ends_with_the_deadline_and_can_be_tol
     assert document["load_state"] is None
 
 
+async def test_alias_asks_a_worker_that_was_away_for_a_moment_again(platform: Any) -> None:
+    platform.worker.num_cuts = 1
+    [document] = await platform.json("alias", "r8", "prod", "2", "--reason", "better")
+    assert document["load_state"] == "ready"
+
+
+async def test_models_of_a_platform_whose_worker_is_away_are_still_listed(platform: Any) -> None:
+    platform.worker.num_cuts = 9
+    [document] = await platform.json("models")
+    assert {model["aliases"][0]["load_state"] for model in document["models"]} == {"unknown"}
+    result = await platform.dragoman("status", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["failed_versions"]) == (11, None)
+
+
 async def test_models_says_of_each_alias_whether_it_can_answer_and_why_not(platform: Any) -> None:
     platform.worker.reports = [[platform.worker.version(LOAD_STATE_FAILED, "DATA_LOSS: no")]]
     [document] = await platform.json("models")

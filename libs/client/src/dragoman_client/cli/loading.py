@@ -5,6 +5,7 @@
 AliasEvent (model, version, digest) + LoadedVersion... -> Loading: ready, loading, failed and why, draining, absent
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from dragoman.inference.v1 import worker_pb2
 from dragoman.registry.v1 import registry_pb2
 from dragoman_client.cli.errors import EXIT_CODES
 from dragoman_client.operator_client import OperatorClient
-from dragoman_common.errors import DeadlineExceededError, DragomanError, UnavailableError
+from dragoman_common.errors import DeadlineExceededError, UnavailableError
 
 _STATES = {
     worker_pb2.LOAD_STATE_LOADING: "loading",
@@ -68,16 +69,24 @@ async def loaded_or_none(operator: OperatorClient) -> tuple[list[worker_pb2.Load
         return None, error.message
 
 
-async def until_loaded(operator: OperatorClient, event: registry_pb2.AliasEvent, *, timeout_s: float) -> Loading:
-    """Wait until the worker is ready for the version of an alias, or cannot be; the last that it said."""
+async def until_loaded(
+    operator: OperatorClient, event: registry_pb2.AliasEvent, *, timeout_s: float, pause_s: float = 0.5
+) -> Loading:
+    """Wait until the worker is ready for the version of an alias, or cannot be; the last that it said.
+
+    A worker that is away for a moment, or ends a stream that got old, is asked again after `pause_s`.
+    """
     last = Loading("unknown", "the worker said nothing")
     try:
-        async for loaded in operator.watch_loaded(timeout_s=timeout_s):
-            last = loading_of(event, loaded)
-            if last.is_final:
-                return last
-    except DeadlineExceededError:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    async for loaded in operator.watch_loaded(timeout_s=timeout_s):
+                        last = loading_of(event, loaded)
+                        if last.is_final:
+                            return last
+                except UnavailableError as error:
+                    last = Loading("unknown", error.message)
+                await asyncio.sleep(pause_s)
+    except (TimeoutError, DeadlineExceededError):
         return last
-    except DragomanError as error:
-        return Loading("unknown", error.message)
-    return last
