@@ -28,12 +28,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import urllib3
 
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_common.settings import Secret
 from dragoman_models import package
+from dragoman_models.tensors import write_tensors
 from dragoman_registry import layout
 from dragoman_registry.s3 import S3Store
 from dragoman_registry.s3_settings import Bucket, S3Settings
@@ -44,14 +46,30 @@ MIB = 1 << 20
 TIMEOUT_S = 300
 
 
+HYPERPARAMETERS = {"vocabulary_size": 9, "ngram_max": 1, "num_features": 1, "sublinear_tf": True, "temperature": 1.0}
+
+
 def small_files() -> dict[str, bytes]:
     config = package.ModelConfig(
-        architecture=package.Architecture(name="linear", hyperparameters={}),
+        architecture=package.Architecture(name="linear", hyperparameters=HYPERPARAMETERS),
         labels=("a", "b"),
         tokenizer=package.TokenizerFile(backend="basic_english"),
         input_limits=package.InputLimits(max_text_bytes=65536),
     )
-    return {"model.json": package.to_json(config), "tokenizer.json": b"{}", "card.md": b"card"}
+    weights = write_tensors(
+        {
+            "ngram_keys": np.zeros(1, np.int64),
+            "idf": np.ones(1, np.float32),
+            "coefficients": np.zeros((1, 2), np.float32),
+            "intercept": np.zeros(2, np.float32),
+        }
+    )
+    return {
+        "model.json": package.to_json(config),
+        "weights.safetensors": weights,
+        "tokenizer.json": b"{}",
+        "card.md": b"card",
+    }
 
 
 def digest_of(path: Path) -> str:
@@ -67,7 +85,7 @@ async def publish(stub: Any, weights: Path, size_bytes: int, model: str) -> str:
         signed_pb2.FileDigest(path=path, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         for path, data in small.items()
     ]
-    files.append(signed_pb2.FileDigest(path="weights.safetensors", size_bytes=size_bytes, sha256=sha256))
+    files.append(signed_pb2.FileDigest(path="vectors.bin", size_bytes=size_bytes, sha256=sha256))
 
     async def messages() -> AsyncIterator[pb.PublishVersionRequest]:
         yield pb.PublishVersionRequest(header=pb.PublishHeader(model=model, publish_id="p1", files=files))
@@ -76,7 +94,7 @@ async def publish(stub: Any, weights: Path, size_bytes: int, model: str) -> str:
         with weights.open("rb") as file:
             offset = 0
             while data := file.read(MIB):
-                chunk = pb.FileChunk(path="weights.safetensors", offset_bytes=offset, data=data)
+                chunk = pb.FileChunk(path="vectors.bin", offset_bytes=offset, data=data)
                 yield pb.PublishVersionRequest(chunk=chunk)
                 offset += len(data)
 
@@ -88,9 +106,7 @@ async def publish(stub: Any, weights: Path, size_bytes: int, model: str) -> str:
 
 async def stream(stub: Any, model: str, target: Path, sha256: str) -> None:
     digest = hashlib.sha256()
-    call = stub.DownloadFile(
-        pb.DownloadFileRequest(model=model, number=1, path="weights.safetensors"), timeout=TIMEOUT_S
-    )
+    call = stub.DownloadFile(pb.DownloadFileRequest(model=model, number=1, path="vectors.bin"), timeout=TIMEOUT_S)
     with target.open("wb") as file:
         async for reply in call:
             digest.update(reply.data)

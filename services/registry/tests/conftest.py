@@ -26,6 +26,7 @@ from dragoman_common.testing import Running, TestKeys, running
 from dragoman_events.memory import MemoryEventLog
 from dragoman_models import evaluation, package
 from dragoman_models.signing import SigningKey
+from dragoman_models.tensors import write_tensors
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry.__main__ import assemble
 from dragoman_registry.catalog import Catalog
@@ -56,8 +57,25 @@ def row_bits(num_rows: int, num_wrong: int) -> list[bool]:
     return [i >= num_wrong for i in range(num_rows)]
 
 
+HYPERPARAMETERS = {"vocabulary_size": 9, "ngram_max": 1, "num_features": 2, "sublinear_tf": True, "temperature": 1.0}
+
+
+def linear_weights(mark: bytes, num_labels: int) -> bytes:
+    """Weights that fit HYPERPARAMETERS; each mark gives other content."""
+    value = int.from_bytes(hashlib.sha256(mark).digest()[:2], "big")
+    size = HYPERPARAMETERS["num_features"]
+    return write_tensors(
+        {
+            "ngram_keys": np.arange(size, dtype=np.int64),
+            "idf": np.ones(size, dtype=np.float32),
+            "coefficients": np.full((size, num_labels), value, dtype=np.float32),
+            "intercept": np.zeros(num_labels, dtype=np.float32),
+        }
+    )
+
+
 def package_files(
-    weights: bytes = b"weights",
+    mark: bytes = b"weights",
     *,
     labels: Sequence[str] = LABELS,
     evaluated: bytes | None = None,
@@ -65,14 +83,14 @@ def package_files(
     **more: bytes,
 ) -> dict[str, bytes]:
     config = package.ModelConfig(
-        architecture=package.Architecture(name="linear", hyperparameters={}),
+        architecture=package.Architecture(name="linear", hyperparameters=HYPERPARAMETERS),
         labels=tuple(labels),
         tokenizer=package.TokenizerFile(backend="basic_english"),
         input_limits=package.InputLimits(max_text_bytes=max_text_bytes),
     )
     files = {
         "model.json": package.to_json(config),
-        "weights.safetensors": weights,
+        "weights.safetensors": linear_weights(mark, len(labels)),
         "tokenizer.json": b"{}",
         "card.md": b"",
         **more,
@@ -180,6 +198,7 @@ class Registry:
     log: MemoryEventLog
     server: Running
     catalog: Catalog
+    num_added: int = 0
 
     @asynccontextmanager
     async def client(self, identity: str = "operator", tenant: str = "acme") -> AsyncIterator[Client]:
@@ -204,7 +223,14 @@ class Starter:
     keys: TestKeys = field(default_factory=lambda: TestKeys((*PLATFORM, *TENANT_BOUND, *PEOPLE)))
 
     @asynccontextmanager
-    async def __call__(self, store: ObjectStore | None = None, **changes) -> AsyncIterator[Registry]:
+    async def __call__(
+        self,
+        store: ObjectStore | None = None,
+        *,
+        key: SigningKey | None = None,
+        trusted: VerifyingKeys | None = None,
+        **changes,
+    ) -> AsyncIterator[Registry]:
         unused = Path("unused")
         config = replace(
             RegistrySettings(
@@ -215,13 +241,14 @@ class Starter:
             **changes,
         )
         store, log = store or MemoryStore(), MemoryEventLog()
+        key = key or self.key
         servicer, catalog = assemble(
-            config, store=store, key=self.key, trusted=VerifyingKeys([self.key.public_key]), log=log
+            config, store=store, key=key, trusted=trusted or VerifyingKeys([key.public_key]), log=log
         )
         await catalog.scan()
         service = Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)
         async with running([service], POLICY, name="registry", keys=self.keys) as server:
-            yield Registry(store=store, key=self.key, log=log, server=server, catalog=catalog)
+            yield Registry(store=store, key=key, log=log, server=server, catalog=catalog)
 
 
 @pytest.fixture(scope="session")

@@ -131,8 +131,8 @@ async def test_a_withdrawn_version_keeps_its_files_for_the_rollback_window(start
             for _ in range(2):
                 reply = await collecting.gc()
             # What the other version shares with it stays.
-            assert [item.key for item in reply.garbage] == [f"{BLOBS}{sha256(b'weights 0')}"]
-            assert await collecting.download(2, "weights.safetensors") == b"weights 1"
+            assert [item.key for item in reply.garbage] == [f"{BLOBS}{sha256(make.good(0)['weights.safetensors'])}"]
+            assert await collecting.download(2, "weights.safetensors") == make.good(1)["weights.safetensors"]
             assert (await collecting.get(1)).tombstone.reason == "leaks"
 
 
@@ -282,7 +282,7 @@ async def test_a_deletion_under_way_never_hits_a_version_that_was_committed(star
     monkeypatch.setattr(publish_intent, "SPARE_WAIT_S", 0.5)
     store = HeldBeforeDeleting()
     async with start(store, gc_wait_s=0.0) as registry, registry.client() as client:
-        condemn(store, b"weights 0")
+        condemn(store, make.good(0)["weights.safetensors"])
         collection = asyncio.create_task(client.gc())
         await store.is_under_way.wait()
         publish = asyncio.create_task(client.publish(make.good(0)))

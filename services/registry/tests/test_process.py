@@ -23,7 +23,7 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.mark.slow
 async def test_killed_during_an_upload_it_lists_nothing_and_the_retry_makes_one_version(home: Home, make):
-    files = make.good() | {"weights.safetensors": bytes(2_000_000)}
+    files = make.good() | {"vectors.bin": bytes(2_000_000)}
     messages = make.upload(files, piece_bytes=500_000)
     for stop_at in (1, 3, len(messages) - 1):
         async with home.served() as (process, stub):

@@ -22,7 +22,7 @@ from dragoman_registry.memory import MemoryStore
 
 
 async def test_a_published_version_is_listed_described_and_downloaded(registry, client, make):
-    files = make.good() | {"weights.safetensors": bytes(3_000_000)}
+    files = make.good() | {"vectors.bin": bytes(3_000_000)}
     reply = await client.publish(files)
     assert (reply.created, reply.version.number) == (True, 1)
     version = await client.get(1)
@@ -34,8 +34,8 @@ async def test_a_published_version_is_listed_described_and_downloaded(registry, 
     assert {file.path for file in manifest.files} == set(files)
     for path, data in files.items():
         assert await client.download(1, path) == data
-    assert await client.download(1, "weights.safetensors", offset=2_999_999) == b"\0"
-    assert await client.download(1, "weights.safetensors", offset=3_000_000) == b""
+    assert await client.download(1, "vectors.bin", offset=2_999_999) == b"\0"
+    assert await client.download(1, "vectors.bin", offset=3_000_000) == b""
     assert await client.numbers() == [1]
 
 
@@ -479,3 +479,23 @@ async def test_a_manifest_too_large_for_a_message_is_refused_and_large_ones_page
             break
     assert numbers == [4, 3, 2, 1]
     assert 1 < pages <= 4
+
+
+async def test_a_version_that_no_worker_could_load_is_refused(client, make, refused):
+    good = make.good()
+    cut = good | {"weights.safetensors": good["weights.safetensors"][:100]}
+    other_labels = good | {"weights.safetensors": make.files(labels=("a", "b"))["weights.safetensors"]}
+    misspelt = good | {"model.json": good["model.json"].replace(b'"linear"', b'"linera"')}
+    without = {path: data for path, data in good.items() if path != "weights.safetensors"}
+    for number, (files, reason) in enumerate(
+        [
+            (cut, "weights.safetensors"),
+            (other_labels, "coefficients is F32 [2, 2], the architecture needs F32 [2, 3]"),
+            (misspelt, "architecture 'linera' is unknown; known: linear, rnn"),
+            (without, "a version needs weights.safetensors"),
+        ]
+    ):
+        async with refused("INVALID_ARGUMENT", reason):
+            await client.publish(files, publish_id=f"p{number}")
+    with pytest.raises(grpc.RpcError):
+        await client.get(1)

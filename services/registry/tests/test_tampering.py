@@ -67,8 +67,8 @@ async def test_a_flipped_bit_in_a_version_record_is_data_loss(registry, served, 
 
 
 async def test_a_flipped_bit_in_a_blob_is_data_loss_and_the_last_piece_is_not_sent(registry, served, make, refused):
-    await served.publish(make.good(9) | {"weights.safetensors": bytes(2_500_000)}, publish_id="p9")
-    digest = next(f.sha256 for f in (await served.get(3)).files if f.path == "weights.safetensors")
+    await served.publish(make.good(9) | {"vectors.bin": bytes(2_500_000)}, publish_id="p9")
+    digest = next(f.sha256 for f in (await served.get(3)).files if f.path == "vectors.bin")
     key = f"tenants/acme/blobs/sha256/{digest}"
     for damaged in (flip(bytes(2_500_000), 0), bytes(2_499_999), bytes(2_500_001), None):
         if damaged is None:
@@ -76,8 +76,8 @@ async def test_a_flipped_bit_in_a_blob_is_data_loss_and_the_last_piece_is_not_se
         else:
             registry.store.objects[key] = damaged
         received = 0
-        async with refused("DATA_LOSS", "acme/r8/versions/3/weights.safetensors"):
-            request = pb.DownloadFileRequest(model="r8", number=3, path="weights.safetensors")
+        async with refused("DATA_LOSS", "acme/r8/versions/3/vectors.bin"):
+            request = pb.DownloadFileRequest(model="r8", number=3, path="vectors.bin")
             async for reply in served.stub.DownloadFile(request):
                 received += len(reply.data)
         assert received < 2_500_000

@@ -18,11 +18,13 @@ from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import AbortedError, AlreadyExistsError, DataLossError, DragomanError, InvalidArgumentError
+from dragoman_models.architecture import check_weights
 from dragoman_models.evaluation import parse_evaluation
 from dragoman_models.fields import Fields
-from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, ModelConfig, parse_model_config
+from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, WEIGHTS_FILE, ModelConfig, parse_model_config
 from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey
+from dragoman_models.tensors import MAX_START_BYTES
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.model_version import (
@@ -137,6 +139,7 @@ class Publisher:
         if model_file is None:
             raise InvalidArgumentError(f"files: a version needs {MODEL_FILE}")
         config = parse_model_config(await self._reader.uploaded(request.tenant, request.model, model_file))
+        await self._check_weights(request, config)
         evaluation_file = file_named(request.files, EVALUATION_FILE)
         if evaluation_file is not None:
             data = await self._reader.uploaded(request.tenant, request.model, evaluation_file)
@@ -147,6 +150,14 @@ class Publisher:
                         f"{MODEL_FILE} has {len(config.labels)}"
                     )
         return config
+
+    async def _check_weights(self, request: PublishRequest, config: ModelConfig) -> None:
+        """A version that no worker could load must not exist: its evaluation alone would get it promoted."""
+        weights_file = file_named(request.files, WEIGHTS_FILE)
+        if weights_file is None:
+            raise InvalidArgumentError(f"files: a version needs {WEIGHTS_FILE}")
+        start = await self._reader.uploaded_start(request.tenant, request.model, weights_file, length=MAX_START_BYTES)
+        await asyncio.to_thread(check_weights, config, start, weights_bytes=weights_file.size_bytes)
 
     async def _commit(self, request: PublishRequest, config: ModelConfig) -> tuple[StoredVersion, bool]:
         for attempt in range(1, MAX_CLAIMS + 1):

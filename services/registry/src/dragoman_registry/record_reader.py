@@ -157,6 +157,17 @@ class RecordReader:
         """
         return await self._checked(tenant, file, f"{tenant}/{model}")
 
+    async def uploaded_start(self, tenant: str, model: str, file: FileDigest, *, length: int) -> bytes:
+        """Return the first bytes of a file that a publish has uploaded; its whole content was checked when it came in.
+
+        Raises:
+            DataLossError: the store holds none.
+        """
+        try:
+            return await self._store.read(layout.blob(tenant, file.sha256), length=length)
+        except ObjectNotFoundError:
+            raise DataLossError(f"{tenant}/{model}/{file.path}: the content is missing from the store") from None
+
     async def evaluations(self, manifest: VersionManifest) -> tuple[DatasetEvaluation, ...]:
         """Return what a version measured about itself; empty when it carries no evaluation.json."""
         file = file_named(manifest.files, EVALUATION_FILE)
