@@ -147,6 +147,21 @@ async def test_a_move_that_a_withdrawal_overtakes_is_taken_back(registry, versio
         assert "version 1 was withdrawn" in event.reason
 
 
+async def test_an_alias_that_came_to_a_version_while_it_was_withdrawn_is_sent_back(registry, versions, monkeypatch):
+    create = registry.store.create
+
+    async def overtaken(name: str, data: bytes) -> None:
+        if name == TOMBSTONE:
+            await versions.move(1)
+        await create(name, data)
+
+    monkeypatch.setattr(registry.store, "create", overtaken)
+    await versions.withdraw(1)
+    event = await versions.alias("prod")
+    assert (event.sequence, event.stable_version, event.moved_by) == (4, 2, "registry:registry")
+    assert (await versions.get(1)).HasField("tombstone")
+
+
 async def test_racing_moves_and_withdrawals_never_leave_an_alias_on_a_withdrawn_version(start, make):
     for round_ in range(8):
         async with start() as one, start(one.store) as two, one.client() as mover, two.client() as withdrawer:

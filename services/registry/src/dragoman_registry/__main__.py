@@ -109,6 +109,16 @@ def assemble(
     defaults = DefaultRules(
         trial_aliases=frozenset(config.trial_aliases), ungated_aliases=frozenset(config.ungated_aliases)
     )
+    promotion = Promotion(
+        store=store,
+        reader=reader,
+        catalog=catalog,
+        key=key,
+        news=news,
+        clock=clock,
+        policies=policies,
+        defaults=defaults,
+    )
     servicer = RegistryServicer(
         settings=config,
         catalog=catalog,
@@ -121,16 +131,7 @@ def assemble(
             clock=clock,
             intents=Intents(store=store, clock=clock, lifetime_s=config.intent_lifetime_s),
         ),
-        promotion=Promotion(
-            store=store,
-            reader=reader,
-            catalog=catalog,
-            key=key,
-            news=news,
-            clock=clock,
-            policies=policies,
-            defaults=defaults,
-        ),
+        promotion=promotion,
         downloads=Downloads(store),
         evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
         policies=policies,
@@ -142,7 +143,7 @@ def assemble(
             rollback_window_s=config.rollback_window_s,
             intent_lifetime_s=config.intent_lifetime_s,
         ),
-        withdrawals=Withdrawals(store=store, catalog=catalog, key=key, clock=clock),
+        withdrawals=Withdrawals(store=store, catalog=catalog, key=key, clock=clock, take_back=promotion.take_back),
         watch=watch,
     )
     return servicer, catalog

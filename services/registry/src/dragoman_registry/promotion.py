@@ -100,7 +100,7 @@ class Promotion:
                 # Whoever withdraws a version looks at the aliases before and after; this is the other half of that.
                 await self._refuse_withdrawn(version)
             except VersionWithdrawnError:
-                await self._take_back([*chain, event])
+                await self.take_back([*chain, event])
                 raise
         await self._announce(event)
         return event
@@ -134,8 +134,12 @@ class Promotion:
         self._catalog.learn_event(event)
         return event
 
-    async def _take_back(self, chain: Chain) -> None:
-        """Undo a move to a version that was withdrawn while it was made; a first move has nothing to go back to."""
+    async def take_back(self, chain: Chain) -> None:
+        """Undo the newest move, to a version that was withdrawn meanwhile; a first move has nothing to go back to.
+
+        Raises:
+            AliasMovedFirstError: the alias has moved on since.
+        """
         if len(chain) == 1:
             return
         before, taken = chain[-2].record, chain[-1].record

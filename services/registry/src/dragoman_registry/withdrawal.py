@@ -5,27 +5,32 @@
     verified version -> no alias points to it -> sign -> create tombstones/<n> -> no alias points to it
 
 A mover and a withdrawer may pass each other: each looks, then writes. So each looks again after its write, and at least
-one of them sees the other; a mover who finds a tombstone moves the alias back (promotion).
+one of them sees the other, and moves the alias back to where it was (promotion).
 """
 
 import asyncio
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
+from dragoman_common.errors import AbortedError, FailedPreconditionError, InvalidArgumentError
 from dragoman_models.record import VersionManifest
 from dragoman_models.record_fields import MAX_REASON_CHARS
 from dragoman_models.signing import SigningKey
 from dragoman_models.tombstone import TombstoneRecord, sign_tombstone
 from dragoman_registry import layout
+from dragoman_registry.alias import AliasMovedFirstError, Chain
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.model_version import StoredTombstone
 from dragoman_registry.ports import ObjectExistsError, ObjectStore
 from dragoman_registry.settled import create_settled
 
 logger = logging.getLogger(__name__)
+
+MAX_SEND_BACKS = 5
 
 
 class VersionInUseError(FailedPreconditionError):
@@ -46,8 +51,17 @@ class Withdrawal:
 class Withdrawals:
     """Writes tombstones; there is no way back from one."""
 
-    def __init__(self, *, store: ObjectStore, catalog: Catalog, key: SigningKey, clock: Clock) -> None:
-        """Wire the parts; nothing is read or written."""
+    def __init__(
+        self,
+        *,
+        store: ObjectStore,
+        catalog: Catalog,
+        key: SigningKey,
+        clock: Clock,
+        take_back: Callable[[Chain], Awaitable[None]],
+    ) -> None:
+        """Wire the parts; nothing is read or written. `take_back` undoes an alias's newest move."""
+        self._take_back = take_back
         self._store = store
         self._catalog = catalog
         self._key = key
@@ -66,7 +80,8 @@ class Withdrawals:
         manifest = (await self._catalog.checked_version(wish.tenant, wish.model, wish.version)).manifest
         if (earlier := await self._catalog.checked_tombstone(manifest)) is not None:
             return earlier
-        await self._refuse_in_use(manifest, "move it first")
+        for alias in await self._pointing(manifest):
+            raise VersionInUseError(f"{wish.model}@{alias} points to version {wish.version}: move it first")
         record = TombstoneRecord(
             tenant=wish.tenant,
             model=wish.model,
@@ -91,12 +106,33 @@ class Withdrawals:
             "version withdrawn",
             extra={"tenant": wish.tenant, "model": wish.model, "version": wish.version, "by": wish.withdrawn_by},
         )
-        await self._refuse_in_use(manifest, "it came there while the version was being withdrawn; move it")
+        await self._send_back(manifest)
         return tombstone
 
-    async def _refuse_in_use(self, manifest: VersionManifest, advice: str) -> None:
+    async def _send_back(self, manifest: VersionManifest) -> None:
+        """Undo the moves that came to the version while it was being withdrawn."""
+        for _ in range(MAX_SEND_BACKS):
+            pointing = await self._pointing(manifest)
+            for alias, chain in pointing.items():
+                if len(chain) == 1:
+                    raise VersionInUseError(
+                        f"version {manifest.number} is withdrawn; {manifest.model}@{alias} came to it meanwhile, and has "
+                        "nowhere to go back to: move it to another version"
+                    )
+                with suppress(AliasMovedFirstError):
+                    await self._take_back(chain)
+            if not pointing:
+                return
+        raise AbortedError(
+            f"version {manifest.number} is withdrawn, and aliases keep moving to it: look at the history"
+        )
+
+    async def _pointing(self, manifest: VersionManifest) -> dict[str, Chain]:
+        """The aliases that point to a version, with their chains."""
+        found: dict[str, Chain] = {}
         for alias in await self._store.names_below(layout.aliases(manifest.tenant, manifest.model)):
             chain = await self._catalog.checked_chain(manifest.tenant, manifest.model, alias)
             now = chain[-1].record if chain else None
             if now and manifest.number in {now.stable_version, now.candidate.version if now.candidate else 0}:
-                raise VersionInUseError(f"{manifest.model}@{alias} points to version {manifest.number}: {advice}")
+                found[alias] = chain
+        return found
