@@ -99,17 +99,18 @@ def test_missing_or_other_credentials_are_refused(value):
         AUTHENTICATOR.authenticate({"authorization": value})
 
 
-def test_job_token_binds_tenant_and_job():
+def test_job_token_binds_tenant_job_and_model():
     token = KEYS.key("launcher").token(
         audience=["registry", "launcher"],
         clock=CLOCK,
         tenant="acme",
         identity="trainer",
         job_id="j1",
+        job_model="r8",
         lifetime_s=86_400,
     )
     caller = authenticate(token, **{"dragoman-tenant": "other"})
-    assert (caller.identity, caller.tenant, caller.job_id) == ("trainer", "acme", "j1")
+    assert (caller.identity, caller.tenant, caller.job_id, caller.job_model) == ("trainer", "acme", "j1", "r8")
 
 
 def test_only_the_launcher_signs_for_a_job():

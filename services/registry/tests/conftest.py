@@ -209,7 +209,7 @@ class Registry:
     async def job(self, job_id: str, tenant: str = "acme") -> AsyncIterator[Client]:
         """A client with the token of a training job."""
         token = self.server.keys.key("launcher").token(
-            audience="registry", clock=SystemClock(), tenant=tenant, identity="trainer", job_id=job_id
+            audience="registry", clock=SystemClock(), tenant=tenant, identity="trainer", job_id=job_id, job_model="r8"
         )
         async with connect(self.server.target, audience="registry", tokens=FixedToken(token)) as channel:
             yield Client(registry_pb2_grpc.RegistryServiceStub(channel))

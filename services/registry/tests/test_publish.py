@@ -446,16 +446,18 @@ async def test_content_that_is_being_published_under_one_number_is_not_given_ano
 async def test_a_training_jobs_version_carries_the_job_of_its_token(registry, make, refused):
     keys = registry.server.keys
     token = keys.key("launcher").token(
-        audience="registry", clock=SystemClock(), tenant="acme", identity="trainer", job_id="job-7"
+        audience="registry", clock=SystemClock(), tenant="acme", identity="trainer", job_id="job-7", job_model="r8"
     )
     async with connect(registry.server.target, audience="registry", tokens=FixedToken(token)) as channel:
         publish = registry_pb2_grpc.RegistryServiceStub(channel).PublishVersion
 
-        def messages(job_id: str):
-            first, *rest = make.upload(make.good())
+        def messages(job_id: str, model: str = "r8"):
+            first, *rest = make.upload(make.good(), model=model)
             first.header.lineage.job_id = job_id
             return iter([first, *rest])
 
+        async with refused("PERMISSION_DENIED", "token is for model r8, not other"):
+            await publish(messages("job-7", model="other"))
         async with refused("PERMISSION_DENIED", "job-7"):
             await publish(messages("job-8"))
         version = (await publish(messages(""))).version

@@ -45,6 +45,8 @@ class Caller:
     subject: str
     # The job that a trainer's token is for.
     job_id: str = ""
+    # The only model that this job may publish to.
+    job_model: str = ""
     # Models that a user's token names; "*" is all.
     models: frozenset[str] = frozenset()
 

@@ -70,6 +70,7 @@ class ServiceKey:
         clock: Clock,
         tenant: str = "",
         job_id: str = "",
+        job_model: str = "",
         identity: str = "",
         lifetime_s: float = TOKEN_LIFETIME_S,
     ) -> str:
@@ -84,7 +85,7 @@ class ServiceKey:
             "tenant": tenant,
         }
         if job_id:
-            claims["job"] = job_id
+            claims |= {"job": job_id, "model": job_model}
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"kid": self.identity})
 
     def __repr__(self) -> str:
@@ -168,7 +169,8 @@ class ServiceTokenAuthenticator:
             subject = _text(metadata, "dragoman-subject") or identity
         elif not tenant:
             raise UnauthenticatedError("the token names no tenant")
-        return Caller(identity=identity, tenant=tenant, subject=subject, job_id=str(claims.get("job", "")))
+        job_id, job_model = (str(claims.get(name, "")) for name in ("job", "model"))
+        return Caller(identity=identity, tenant=tenant, subject=subject, job_id=job_id, job_model=job_model)
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:

@@ -60,6 +60,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
             clock=clock,
             tenant=job.spec.tenant,
             job_id=job.id,
+            job_model=job.spec.model,
             identity="trainer",
             lifetime_s=own.max_job_s + TOKEN_MARGIN_S,
         )

@@ -293,6 +293,10 @@ async def scan_forever(catalog: Catalog, period_s: float) -> None:
 def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> PublishRequest:
     lineage = convert.lineage_from_pb(header.lineage)
     if caller.job_id:
+        if header.model != caller.job_model:
+            raise PermissionDeniedError(
+                f"the job's token is for model {caller.job_model or 'none'}, not {header.model}"
+            )
         if lineage.job_id not in ("", caller.job_id):
             raise PermissionDeniedError(f"lineage.job_id must be {caller.job_id}, the job that the token is for")
         lineage = replace(lineage, job_id=caller.job_id)

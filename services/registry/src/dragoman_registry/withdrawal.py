@@ -116,7 +116,7 @@ class Withdrawals:
             for alias, chain in pointing.items():
                 if len(chain) == 1:
                     raise VersionInUseError(
-                        f"version {manifest.number} is withdrawn; {manifest.model}@{alias} came to it meanwhile, and has "
+                        f"version {manifest.number} is withdrawn; {manifest.model}@{alias} came to it meanwhile, with "
                         "nowhere to go back to: move it to another version"
                     )
                 with suppress(AliasMovedFirstError):
