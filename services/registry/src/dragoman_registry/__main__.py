@@ -32,6 +32,7 @@ from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.publish_intent import Intents
 from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.resign import Resigner
 from dragoman_registry.s3 import S3Store
 from dragoman_registry.s3_settings import bucket_from_url
 from dragoman_registry.servicer import RegistryServicer, scan_forever
@@ -58,6 +59,8 @@ async def run(config: RegistrySettings) -> None:
         servicer, catalog = assemble(config, store=store, key=key, trusted=trusted, log=log)
         # Before the first call: a follower's snapshot must never be empty only because the scan is not over.
         await catalog.scan()
+        if config.resign_at_start:
+            await resigner(store=store, key=key, trusted=trusted, catalog=catalog).run()
         await serve(
             [Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)],
             config.server,
@@ -69,6 +72,13 @@ async def run(config: RegistrySettings) -> None:
         if log:
             log.close()
         store.close()
+
+
+def resigner(*, store: ObjectStore, key: SigningKey, trusted: VerifyingKeys, catalog: Catalog) -> Resigner:
+    """Build what signs again, on a store."""
+    policies = PolicyBook(store=store, keys=trusted, catalog=catalog, key=key, clock=SystemClock())
+    reader = RecordReader(store, trusted)
+    return Resigner(store=store, reader=reader, catalog=catalog, policies=policies, key=key)
 
 
 def open_store(config: RegistrySettings) -> FolderStore | S3Store:
@@ -93,6 +103,8 @@ def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:
     trusted = VerifyingKeys.load(config.verifying_keys_file)
     if trusted.signer("probe", b"probe", key.sign("probe", b"probe")) is None:
         raise InvalidArgumentError(f"{config.verifying_keys_file.name} does not hold the signing key's public key")
+    if key.key_id not in trusted.counting_ids:
+        raise InvalidArgumentError(f"{config.verifying_keys_file.name} has revoked the signing key")
     return trusted
 
 

@@ -4,6 +4,7 @@
 
 tenants/<t>/blobs/sha256/<hex>                     a file's content
 tenants/<t>/condemned/<hex>                        a blob that nothing referred to, and since when
+tenants/<t>/resigned/<key id>/models/...           what lies at tenants/<t>/models/..., signed again under another key
 tenants/<t>/models/<m>/intents/<publish id>        a publish that was begun
 tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content means to take; .2 ... when lost
 tenants/<t>/models/<m>/versions/<n>                the signed version: the commit
@@ -31,6 +32,12 @@ def condemned_blobs(tenant: str) -> str:
 
 def condemned_blob(tenant: str, sha256: str) -> str:
     return f"{condemned_blobs(tenant)}/{sha256}"
+
+
+def resigned(key: str, key_id: str) -> str:
+    """Where the object of this key lies, signed again under another key."""
+    tenants, tenant, rest = key.split("/", 2)
+    return f"{tenants}/{tenant}/resigned/{key_id}/{rest}"
 
 
 def models(tenant: str) -> str:

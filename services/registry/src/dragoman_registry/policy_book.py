@@ -24,8 +24,9 @@ from dragoman_registry.gate_policy import (
     next_policy,
     set_before,
 )
-from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectExistsError, ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError, ObjectStore
 from dragoman_registry.settled import create_settled
+from dragoman_registry.signed_object import read_signed
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class PolicyBook:
         for sequence in range(1, length + 1):
             key = layout.policy_record(tenant, model, sequence)
             try:
-                data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+                data = await read_signed(self._store, self._keys, key)
             except ObjectNotFoundError:
                 raise DataLossError(f"{tenant}/{model}/policies/{sequence}: is missing") from None
             previous = chain[-1].record if chain else None

@@ -30,7 +30,8 @@ from dragoman_registry.model_version import (
     file_named,
     read_version_object,
 )
-from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import ObjectNotFoundError, ObjectStore
+from dragoman_registry.signed_object import read_signed
 
 MAX_REMEMBERED = 10_000
 
@@ -54,7 +55,7 @@ class RecordReader:
         """
         key = layout.version(tenant, model, number)
         try:
-            data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+            data = await read_signed(self._store, self._keys, key)
         except ObjectNotFoundError:
             raise ModelVersionNotFoundError(f"model {model} has no version {number}") from None
         seen = (key, hashlib.sha256(data).digest())
@@ -96,7 +97,7 @@ class RecordReader:
         tenant, model, number = manifest.tenant, manifest.model, manifest.number
         key = layout.tombstone(tenant, model, number)
         try:
-            data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+            data = await read_signed(self._store, self._keys, key)
         except ObjectNotFoundError:
             return None
         record = verify_tombstone(data, self._keys, tenant=tenant, model=model, version=number)
@@ -125,7 +126,7 @@ class RecordReader:
         tenant, model, number = manifest.tenant, manifest.model, manifest.number
         key = layout.evidence_record(tenant, model, number, digest)
         try:
-            data = await self._store.read(key, length=MAX_OBJECT_BYTES)
+            data = await read_signed(self._store, self._keys, key)
         except ObjectNotFoundError:
             raise EvidenceNotFoundError(f"version {number} of model {model} has no evidence {digest}") from None
         seen = (key, hashlib.sha256(data).digest())
@@ -185,7 +186,7 @@ class RecordReader:
 
     async def _event(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
         try:
-            return await self._store.read(layout.alias_event(tenant, model, alias, sequence), length=MAX_OBJECT_BYTES)
+            return await read_signed(self._store, self._keys, layout.alias_event(tenant, model, alias, sequence))
         except ObjectNotFoundError:
             raise DataLossError(
                 f"{tenant}/{model}/aliases/{alias}/{sequence}: the event is missing, or what is no event was added"

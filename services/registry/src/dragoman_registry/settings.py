@@ -23,8 +23,10 @@ class RegistrySettings:
     signing_key_file: Path
     """PKCS#8 PEM, ECDSA P-256. Whoever holds it can sign versions: this service alone should read it."""
     verifying_keys_file: Path | None = None
-    """PEM public keys whose signatures on stored records count, one after another; must include the signing key's.
-    Unset trusts the signing key only, so set it while a key is being rotated."""
+    """Whose signatures on stored records count: PEM public keys, one after another, or a signed chain of key lists.
+    Must include the signing key's. Unset trusts the signing key only, so set it while a key is being rotated."""
+    resign_at_start: bool = False
+    """Before serving, sign with the signing key what other keys have signed, so that these can be revoked."""
     events_url: str | None = None
     """The event log, sqlite:///absolute/events.db. Unset tells no log; WatchAliases works without one."""
     scan_period_s: float = 30.0
