@@ -53,10 +53,10 @@ def package(folder: Path) -> Path:
 
 
 def trust_files(folder: Path, key: SigningKey) -> dict[str, Path]:
-    files = {name: folder / name.lower() for name in ("DOCUMENT", "RULES", "KEY", "BUNDLE")}
+    files = {name: folder / name.lower() for name in ("DOCUMENT", "RULES", "KEY", "BUNDLE", "CHAIN", "PRIVATE")}
     files["DOCUMENT"].write_text('{"format": "dragoman.measurement/1", "p99_us": 400}')
     files["RULES"].write_text("rules: [{alias: prod, quality: better, num_approvals: 2}]")
-    key.save(folder / "private", files["KEY"])
+    key.save(files["PRIVATE"], files["KEY"])
     return files
 
 
@@ -84,6 +84,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "policy show": ("policy", "show", "r8"),
     "policy set": ("policy", "set", "r8", "RULES", "--reason", "four eyes"),
     "verify": ("verify", "r8", "2", "--key", "KEY"),
+    "keylist create": ("keylist", "create", "CHAIN", "--sign-with", "PRIVATE"),
     "gc": ("gc", "--dry-run"),
     "lineage": ("lineage", "r8", "2"),
     "export": ("export", "r8", "2", "BUNDLE", "--key", "KEY"),

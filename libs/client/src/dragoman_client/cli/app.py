@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman_client.cli import data, events, evidence, jobs, operator, policy
+from dragoman_client.cli import data, events, evidence, jobs, keylist, operator, policy
 from dragoman_client.cli.bundle import export_version, import_version
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
@@ -66,6 +66,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(policy.app, name="policy")
 app.add_typer(operator.app, name="operator")
+app.add_typer(keylist.app, name="keylist")
 app.add_typer(events.app, name="events")
 app.add_typer(data.app, name="data")
 
