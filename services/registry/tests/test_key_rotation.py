@@ -108,7 +108,7 @@ async def test_what_was_signed_again_serves_after_a_whole_revocation(registry, c
     async with reopened(keys(registry.key, revoked=LONG_AGO)) as (_, later):
         assert await everything(later) == before
         assert named_signer((await later.get(2)).manifest.envelope) == NEW.key_id
-        assert await later.download(3, "weights.safetensors") == b"weights 2"
+        assert await later.download(3, "weights.safetensors") == make.good(2)["weights.safetensors"]
         assert (await later.move(2)).sequence == 4
         async with refused("FAILED_PRECONDITION", "withdrawn"):
             await later.move(1)
