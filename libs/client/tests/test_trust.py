@@ -43,6 +43,15 @@ async def test_verify_checks_everything_and_asks_model_signing_too(platform: Any
     }
 
 
+async def test_verify_believes_a_chain_of_keys_which_model_signing_does_not_know(
+    platform: Any, key_file: Path, tmp_path: Path
+) -> None:
+    chain = str(tmp_path / "keys.json")
+    await platform.dragoman("keylist", "create", chain, "--sign-with", str(tmp_path / "private.pem"))
+    found = await checks(platform, "--key", chain)
+    assert (found["manifest"], found["files"], found["model_signing"]) == ("passed", "passed", "skipped")
+
+
 async def test_verify_finds_a_file_that_was_changed(platform: Any, key_file: Path) -> None:
     platform.registry.contents["model.json"] = b"[]"
     found = await checks(platform, "--key", str(key_file))

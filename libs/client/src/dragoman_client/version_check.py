@@ -166,6 +166,9 @@ class VersionCheck:
         except ImportError:
             self.checks.append(Check(name="model_signing", state=SKIPPED, detail="the package is not installed"))
             return
+        if public_key_file.read_bytes().count(b"-----BEGIN PUBLIC KEY-----") != 1:
+            self.checks.append(Check(name="model_signing", state=SKIPPED, detail="it takes a file of one PEM key"))
+            return
         # It logs what it refuses; the check says that already.
         logging.getLogger("model_signing").setLevel(logging.CRITICAL)
         try:
