@@ -10,11 +10,7 @@ import grpc
 import pytest
 
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman.registry.v1 import registry_pb2_grpc
-from dragoman_common.channel import connect
-from dragoman_common.clock import SystemClock
 from dragoman_common.errors import UnavailableError
-from dragoman_common.service_keys import FixedToken
 from dragoman_events.topics import MODELS
 from dragoman_models.verify import VerifyingKeys, verify_manifest
 from dragoman_registry.folder import FolderStore
@@ -443,27 +439,6 @@ async def test_content_that_is_being_published_under_one_number_is_not_given_ano
     assert (await client.publish(make.good(1), publish_id="p4")).version.number == 2
 
 
-async def test_a_training_jobs_version_carries_the_job_of_its_token(registry, make, refused):
-    keys = registry.server.keys
-    token = keys.key("launcher").token(
-        audience="registry", clock=SystemClock(), tenant="acme", identity="trainer", job_id="job-7", job_model="r8"
-    )
-    async with connect(registry.server.target, audience="registry", tokens=FixedToken(token)) as channel:
-        publish = registry_pb2_grpc.RegistryServiceStub(channel).PublishVersion
-
-        def messages(job_id: str, model: str = "r8"):
-            first, *rest = make.upload(make.good(), model=model)
-            first.header.lineage.job_id = job_id
-            return iter([first, *rest])
-
-        async with refused("PERMISSION_DENIED", "token is for model r8, not other"):
-            await publish(messages("job-7", model="other"))
-        async with refused("PERMISSION_DENIED", "job-7"):
-            await publish(messages("job-8"))
-        version = (await publish(messages(""))).version
-        assert (version.lineage.job_id, version.publisher) == ("job-7", "trainer:job-7")
-
-
 async def test_a_manifest_too_large_for_a_message_is_refused_and_large_ones_page_by_bytes(client, make, refused):
     labels = tuple(f"{n:04d}" + "\U0001f600" * 100 for n in range(2000))
     messages = make.upload(make.files(labels=labels), publish_id="p0")
@@ -481,23 +456,3 @@ async def test_a_manifest_too_large_for_a_message_is_refused_and_large_ones_page
             break
     assert numbers == [4, 3, 2, 1]
     assert 1 < pages <= 4
-
-
-async def test_a_version_that_no_worker_could_load_is_refused(client, make, refused):
-    good = make.good()
-    cut = good | {"weights.safetensors": good["weights.safetensors"][:100]}
-    other_labels = good | {"weights.safetensors": make.files(labels=("a", "b"))["weights.safetensors"]}
-    misspelt = good | {"model.json": good["model.json"].replace(b'"linear"', b'"linera"')}
-    without = {path: data for path, data in good.items() if path != "weights.safetensors"}
-    for number, (files, reason) in enumerate(
-        [
-            (cut, "weights.safetensors"),
-            (other_labels, "coefficients is F32 [2, 2], the architecture needs F32 [2, 3]"),
-            (misspelt, "architecture 'linera' is unknown; known: linear, rnn"),
-            (without, "a version needs weights.safetensors"),
-        ]
-    ):
-        async with refused("INVALID_ARGUMENT", reason):
-            await client.publish(files, publish_id=f"p{number}")
-    with pytest.raises(grpc.RpcError):
-        await client.get(1)
