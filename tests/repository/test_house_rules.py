@@ -52,3 +52,33 @@ def test_lock_has_a_hash_for_every_requirement():
     requirements = [entry for entry in re.split(r"\n(?=\S)", lock.strip()) if not entry.startswith("#")]
     assert [entry.split()[0] for entry in requirements if "--hash=sha256:" not in entry] == []
     assert "://" not in lock
+
+
+def test_every_method_of_a_port_states_its_contract():
+    silent = []
+    for path in SHIPPED:
+        for node in ast.walk(ast.parse(path.read_text())):
+            is_port = isinstance(node, ast.ClassDef) and node.name[0] != "_"
+            if is_port and any(getattr(base, "id", "") == "Protocol" for base in node.bases):
+                silent += [
+                    f"{path.relative_to(ROOT)}: {node.name}.{item.name}"
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
+                    and not item.name.startswith("_")
+                    and not ast.get_docstring(item)
+                ]
+    assert silent == []
+
+
+def test_every_public_function_and_class_of_a_library_is_documented_or_obvious():
+    # Obvious: at most eight lines, or a converter whose name says from what to what.
+    converters = ("_document", "_documents", "_from_pb", "_to_pb")
+    silent = []
+    for path in [path for path in SHIPPED if "/libs/" in str(path) and "contracts.py" not in path.name]:
+        for node in ast.parse(path.read_text()).body:
+            is_public = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_"
+            if is_public and not ast.get_docstring(node) and node.end_lineno - node.lineno >= 8:
+                if node.name.endswith(converters):
+                    continue
+                silent.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert silent == []

@@ -22,11 +22,17 @@ Scores: TypeAlias = NDArray[np.float32]
 class Answer(Protocol):
     """Where a call waits: the part of asyncio.Future (and of concurrent.futures.Future) that is used here."""
 
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """Whether it has an answer, or nobody waits for one any more."""
+        ...
 
-    def set_result(self, result: Scores, /) -> None: ...
+    def set_result(self, result: Scores, /) -> None:
+        """Answer; once only."""
+        ...
 
-    def set_exception(self, exception: BaseException, /) -> None: ...
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Fail; once only."""
+        ...
 
 
 @dataclass(slots=True, eq=False)

@@ -15,6 +15,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
+    """Become the command of `arguments[1:]`, which the kernel ends when process `arguments[0]` ends."""
     supervisor_pid, command = int(arguments[0]), arguments[1:]
     libc = ctypes.CDLL(None, use_errno=True)
     # Survives execve(2); Source: prctl(2).
