@@ -45,7 +45,7 @@ lint: setup ## ruff, import contracts, proto lint
 types: setup ## mypy, strict, over every package
 	$(BIN)/mypy $(PACKAGES:%=-p %) -p demo
 
-unit: setup ## tests without network or processes of ours: under a minute
+unit: setup ## tests without network or platform: about 3 minutes on 2 cores
 	$(TEST_ENV) $(BIN)/pytest -q -m "not slow" libs services
 
 test: setup ## unit and integration tests: every service as a process, spoken to over gRPC
