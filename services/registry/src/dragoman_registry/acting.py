@@ -4,7 +4,7 @@
 
 from dragoman_common.auth import Caller, current_caller
 from dragoman_common.errors import PermissionDeniedError
-from dragoman_registry.name import check_name
+from dragoman_common.names import check_name
 
 
 def caller_and_tenant() -> tuple[Caller, str]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
+from dragoman_common.names import check_name
 from dragoman_models.record import AliasRecord, VersionManifest
 from dragoman_models.record_fields import MAX_REASON_CHARS
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
-from dragoman_registry.name import check_name
 
 
 class AliasNotFoundError(NotFoundError):

@@ -8,11 +8,11 @@ The log is synchronous and durable on return, so it is spoken to from a thread.
 """
 
 import asyncio
+from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
+from google.protobuf.message import Message
 
 from dragoman.events.v1 import events_pb2
-from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.message_event import event_of
 from dragoman_events.ports import EventLog
 from dragoman_events.topics import MODELS
@@ -29,33 +29,17 @@ class EventLogNews:
         self._log = log
 
     async def version_published(self, manifest: VersionManifest) -> None:
-        publish_time = Timestamp()
-        publish_time.FromDatetime(manifest.publish_time)
         message = events_pb2.VersionPublished(
             tenant=manifest.tenant,
             model=manifest.model,
             version=manifest.number,
             root_sha256=manifest.root_sha256,
             publisher=manifest.publisher,
-            publish_time=publish_time,
         )
-        event = event_of(
-            message,
-            source=SOURCE,
-            subject=f"{manifest.model}/{manifest.number}",
-            event_id=manifest.nonce,
-            time=manifest.publish_time,
-            extensions={
-                "tenant": manifest.tenant,
-                "modelid": manifest.model,
-                "modelversion": str(manifest.number),
-            },
-        )
-        await self._append(manifest.tenant, manifest.model, event)
+        message.publish_time.FromDatetime(manifest.publish_time)
+        await self._append(message, manifest, version=manifest.number, time=manifest.publish_time)
 
     async def alias_moved(self, record: AliasRecord) -> None:
-        move_time = Timestamp()
-        move_time.FromDatetime(record.move_time)
         message = events_pb2.AliasMoved(
             tenant=record.tenant,
             model=record.model,
@@ -65,24 +49,22 @@ class EventLogNews:
             stable_root_sha256=record.stable_root_sha256,
             moved_by=record.moved_by,
             reason=record.reason,
-            move_time=move_time,
         )
+        message.move_time.FromDatetime(record.move_time)
+        await self._append(message, record, version=record.stable_version, time=record.move_time)
+
+    async def _append(
+        self, message: Message, record: VersionManifest | AliasRecord, *, version: int, time: datetime
+    ) -> None:
         event = event_of(
             message,
             source=SOURCE,
-            subject=f"{record.model}/{record.stable_version}",
+            subject=f"{record.model}/{version}",
             event_id=record.nonce,
-            time=record.move_time,
-            extensions={
-                "tenant": record.tenant,
-                "modelid": record.model,
-                "modelversion": str(record.stable_version),
-            },
+            time=time,
+            extensions={"tenant": record.tenant, "modelid": record.model, "modelversion": str(version)},
         )
-        await self._append(record.tenant, record.model, event)
-
-    async def _append(self, tenant: str, model: str, event: CloudEvent) -> None:
-        await asyncio.to_thread(self._log.append, MODELS, f"{tenant}/{model}".encode(), [event])
+        await asyncio.to_thread(self._log.append, MODELS, f"{record.tenant}/{record.model}".encode(), [event])
 
 
 class NoNews:

@@ -8,12 +8,12 @@ from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import check_name
 from dragoman_models.evidence_document import KINDS
 from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.convert import time_to_pb
 from dragoman_registry.evidence import Statement, StoredEvidence
 from dragoman_registry.evidence_book import EvidenceBook
-from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
 
 if TYPE_CHECKING:

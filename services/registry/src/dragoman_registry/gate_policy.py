@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
+from dragoman_common.names import check_name
 from dragoman_models.policy_record import (
     EVALUATED,
     NONE,
@@ -20,7 +21,6 @@ from dragoman_models.policy_record import (
     policy_sha256,
 )
 from dragoman_models.record_fields import MAX_REASON_CHARS
-from dragoman_registry.name import check_name
 
 
 class PolicyNotFoundError(NotFoundError):

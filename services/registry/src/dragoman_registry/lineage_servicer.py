@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.names import check_name
 from dragoman_models.file_digest import is_sha256
 from dragoman_registry.acting import caller_and_tenant
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.lineage import Entry, family, of_data, of_job
-from dragoman_registry.name import check_name
 
 if TYPE_CHECKING:
     import grpc

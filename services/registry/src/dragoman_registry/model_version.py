@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dragoman_common.errors import DataLossError, FailedPreconditionError, InvalidArgumentError, NotFoundError
+from dragoman_common.names import check_name
 from dragoman_models.fields import Fields
 from dragoman_models.file_digest import FileDigest, check_files, is_sha256, root_sha256
 from dragoman_models.package import (
@@ -27,7 +28,6 @@ from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey, sign_manifest, sign_model
 from dragoman_models.tombstone import TombstoneRecord
 from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, verify_manifest, verify_model_bundle
-from dragoman_registry.name import check_name
 from dragoman_text.strict_json import parse_object
 
 OBJECT_FORMAT = "dragoman.version-object/1"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.names import check_name
 from dragoman_models.policy_record import BETTER, EVALUATED, NONE, NOT_WORSE, GateRule
 from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.convert import time_to_pb
 from dragoman_registry.gate_policy import PolicyChange, StoredPolicy, check_change
-from dragoman_registry.name import check_name
 from dragoman_registry.policy_book import PolicyBook
 
 if TYPE_CHECKING:

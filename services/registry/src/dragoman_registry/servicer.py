@@ -27,6 +27,7 @@ from dragoman_common.errors import (
     PermissionDeniedError,
     UnavailableError,
 )
+from dragoman_common.names import check_name
 from dragoman_registry import convert
 from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_time, check_move
@@ -39,7 +40,6 @@ from dragoman_registry.garbage_servicer import GarbageServicer
 from dragoman_registry.lineage_servicer import LineageServicer
 from dragoman_registry.missed_events import check_seen, missed
 from dragoman_registry.model_version import PublishRequest, StoredVersion, VersionWithdrawnError, check_request
-from dragoman_registry.name import check_name
 from dragoman_registry.paging import fill_page, number_after, page_size
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.policy_servicer import PolicyServicer

@@ -27,7 +27,6 @@ LENGTHS = "lengths"
 SCORES = "scores"
 DIGEST_PARAMETER = "dragoman_digest"
 PLATFORM = "dragoman"
-MAX_SHAPE_DIMENSIONS = 8
 MAX_VERSION = 2**53 - 1
 
 
