@@ -18,6 +18,7 @@ _READS = (
     "ListEvidence",
     "GetGatePolicy",
     "GetLineage",
+    "GetKeyList",
 )
 
 POLICY: PolicyTable = {
@@ -28,5 +29,6 @@ POLICY: PolicyTable = {
     f"{_SERVICE}/SetGatePolicy": frozenset({"operator"}),
     f"{_SERVICE}/CollectGarbage": frozenset({"operator"}),
     f"{_SERVICE}/WithdrawVersion": frozenset({"operator"}),
+    f"{_SERVICE}/RepairChain": frozenset({"operator"}),
     **{f"{_SERVICE}/{name}": _READERS for name in _READS},
 }
