@@ -7,9 +7,12 @@ that skipped its real parts has tested nothing that a fake would not have shown.
 """
 
 import os
-from typing import NoReturn
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 
 class MissingPartError(Exception):
@@ -23,3 +26,11 @@ def missing(part: str, error: MissingPartError) -> NoReturn:
     if part in allowed and not os.environ.get("CI"):
         pytest.skip(reason)
     pytest.exit(f"{reason} (ALLOW_MISSING={part} skips its tests)", returncode=1)
+
+
+def required(part: str, find: Callable[[], T]) -> T:
+    """Return what find returns; without the part the run ends, or the test is skipped where it may be missing."""
+    try:
+        return find()
+    except MissingPartError as error:
+        missing(part, error)

@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a part runs: as a process of ours, or in a container. Both are started, paused and killed in the same way."""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tests.parts.missing import MissingPartError
+
+DOCKER_SOCKET = "/var/run/docker.sock"
+STOP_S = 60
+
+
+class Host(Protocol):
+    def start(self) -> None: ...
+
+    def is_alive(self) -> bool: ...
+
+    def kill(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def said(self) -> str: ...
+
+    def remove(self) -> None: ...
+
+
+class Process:
+    """A process of ours. Its output is appended to log; it sees no variable of ours but PATH and those in environ."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        environ: Mapping[str, str],
+        stop_signal: signal.Signals = signal.SIGTERM,
+        user: int | None = None,
+    ) -> None:
+        self._command, self._log = command, log
+        self._environ, self._stop_signal, self._user = environ, stop_signal, user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env={"PATH": os.environ["PATH"], **self._environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self._user,
+                group=self._user,
+                extra_groups=None if self._user is None else [],
+            )
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. It has no effect on one that is gone already."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self._signal(self._stop_signal)
+        if self._process is not None:
+            self._process.wait(timeout=STOP_S)
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def remove(self) -> None:
+        self.kill()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+class Container:
+    """A container, on a fixed loopback port of the machine so that a restart keeps the address. Its data is its own."""
+
+    def __init__(
+        self, image: str, *, port: int, host_port: int, environ: Mapping[str, str], command: str | None = None
+    ) -> None:
+        self._image, self._port, self._host_port = image, port, host_port
+        self._environ, self._command = environ, command
+        self._container = None
+
+    def start(self) -> None:
+        from docker.errors import DockerException
+        from testcontainers.core.config import testcontainers_config
+        from testcontainers.core.container import DockerContainer
+
+        # Its reaper is one more image to pull; remove() does what is needed, at the latest when we end.
+        testcontainers_config.ryuk_disabled = True
+        try:
+            if self._container is not None:
+                self._wrapped().start()
+                return
+            container = DockerContainer(self._image)
+            # with_bind_ports takes no address, and would listen on every one.
+            container.ports[f"{self._port}/tcp"] = ("127.0.0.1", self._host_port)
+            container.with_envs(**self._environ)
+            if self._command:
+                container.with_command(self._command)
+            self._container = container
+            atexit.register(self.remove)
+            container.start()
+        except DockerException as error:
+            self.remove()
+            raise MissingPartError(f"the image {self._image} does not start: {error}") from error
+
+    def is_alive(self) -> bool:
+        if self._container is None:
+            return False
+        wrapped = self._wrapped()
+        wrapped.reload()
+        return wrapped.status in ("created", "running", "paused")
+
+    def kill(self) -> None:
+        if self.is_alive():
+            if self._wrapped().status == "paused":
+                self.resume()
+            self._wrapped().kill(signal="SIGKILL")
+            self._wrapped().wait()
+
+    def stop(self) -> None:
+        self._wrapped().stop(timeout=STOP_S)
+
+    def pause(self) -> None:
+        self._wrapped().pause()
+
+    def resume(self) -> None:
+        self._wrapped().unpause()
+
+    def said(self) -> str:
+        return "" if self._container is None else b"".join(self._container.get_logs()).decode(errors="replace")
+
+    def remove(self) -> None:
+        """Remove it with its data. It has no effect the second time."""
+        if self._container is not None:
+            container, self._container = self._container, None
+            atexit.unregister(self.remove)
+            container.stop()
+
+    def _wrapped(self):
+        return self._container.get_wrapped_container()
+
+
+def image(name: str) -> str | None:
+    """Return the name if a Docker engine is there and has an image of that name or can pull it."""
+    if "DOCKER_HOST" not in os.environ and not _listens(DOCKER_SOCKET):
+        # The client itself leaves a socket open when nobody answers there.
+        return None
+    import docker
+    import docker.errors
+
+    try:
+        engine = docker.from_env(timeout=10)
+    except docker.errors.DockerException:
+        return None
+    try:
+        engine.images.get(name)
+    except docker.errors.ImageNotFound:
+        if name.startswith("localhost/"):
+            return None
+        try:
+            engine.images.pull(name)
+        except docker.errors.APIError:
+            return None
+    except docker.errors.DockerException:
+        return None
+    finally:
+        engine.close()
+    return name
+
+
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
