@@ -4,7 +4,7 @@
 
 import importlib.util
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,20 @@ def source():
 def executor():
     with ThreadPoolExecutor(2) as executor:
         yield executor
+
+
+class InlineExecutor(Executor):
+    """Does the work at once, in the thread that asks."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@pytest.fixture
+def inline():
+    return InlineExecutor()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dragoman_models.file_digest import FileDigest, root_sha256
 from dragoman_models.package import InputLimits, TokenizerFile
 from dragoman_models.record import VersionManifest
 from dragoman_models.signing import SigningKey, sign_manifest
+from dragoman_models.tombstone import TombstoneRecord, sign_tombstone
 from dragoman_models.verify import VerifyingKeys
 
 _METHODS = pb.DESCRIPTOR.services_by_name["RegistryService"].methods
@@ -33,6 +34,8 @@ class RegistryServer(pb_grpc.RegistryServiceServicer):
         self.trusted = VerifyingKeys([self.key.public_key])
         self._envelopes = {}
         self._files = {}
+        self._roots = {}
+        self._tombstones = {}
         self.num_calls = 0
 
     def publish(self, tenant, model, number, files, *, key=None, signed_as=None):
@@ -60,6 +63,7 @@ class RegistryServer(pb_grpc.RegistryServiceServicer):
         )
         self._envelopes[tenant, model, number] = sign_manifest(manifest, key or self.key)
         self._files[tenant, model, number] = dict(files)
+        self._roots[tenant, model, number] = manifest.root_sha256
 
     def tamper(self, tenant, model, number, path, data):
         self._files[tenant, model, number][path] = data
@@ -67,13 +71,32 @@ class RegistryServer(pb_grpc.RegistryServiceServicer):
     def forge(self, tenant, model, number):
         self.publish(tenant, model, number, self._files[tenant, model, number], key=SigningKey.generate())
 
+    def withdraw(self, tenant, model, number, *, is_forged=False, root_sha256=None, signed_as=None):
+        """Add a tombstone; `signed_as` signs it for another (tenant, model, number)."""
+        named = signed_as or (tenant, model, number)
+        record = TombstoneRecord(
+            tenant=named[0],
+            model=named[1],
+            version=named[2],
+            root_sha256=root_sha256 or self._roots[tenant, model, number],
+            reason="leaked rows",
+            withdrawn_by="operator:ada",
+            withdraw_time=datetime(2026, 1, 2, tzinfo=UTC),
+            nonce="n1",
+        )
+        key = SigningKey.generate() if is_forged else self.key
+        self._tombstones[tenant, model, number] = sign_tombstone(record, key)
+
     async def GetVersion(self, request, context):
         self.num_calls += 1
         key = (current_caller().tenant, request.model, request.number)
         if key not in self._envelopes:
             raise NotFoundError("no such version")
         record = SignedRecord(envelope=self._envelopes[key])
-        return pb.GetVersionResponse(version=pb.ModelVersion(root_sha256="f" * 64, manifest=record))
+        version = pb.ModelVersion(root_sha256="f" * 64, manifest=record)
+        if key in self._tombstones:
+            version.tombstone.record.envelope = self._tombstones[key]
+        return pb.GetVersionResponse(version=version)
 
     async def DownloadFile(self, request, context):
         self.num_calls += 1

@@ -53,6 +53,14 @@ async def test_record_signed_for_another_version_is_data_loss(registry, named):
         await source.manifest(NAME)
 
 
+@pytest.mark.parametrize("wrong", [{"root_sha256": "0" * 64}, {"signed_as": ("acme", "r8", 2)}])
+async def test_signed_tombstone_of_another_version_takes_this_one_not_down(registry, wrong):
+    server, source = registry
+    server.publish(NAME.tenant, NAME.model, NAME.number, FILES)
+    server.withdraw(NAME.tenant, NAME.model, NAME.number, **wrong)
+    assert len((await source.manifest(NAME)).files) == 3
+
+
 async def test_root_digest_is_the_signed_one_not_the_displayed_one(registry):
     server, source = registry
     server.publish(NAME.tenant, NAME.model, NAME.number, FILES)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from dragoman_common.errors import DataLossError, DragomanError
 from dragoman_tokenizer.ports import VersionSource
-from dragoman_tokenizer.version import VersionName, VersionNotFoundError
+from dragoman_tokenizer.version import VersionName, VersionNotFoundError, WithdrawnVersionError
 
 FILES = {"model.json": b"{}", "tokenizer.json": b"t" * 200_000, "card.md": b""}
 NAME = VersionName("acme", "r8", 3)
@@ -26,6 +26,9 @@ class Store(Protocol):
 
     def forge(self, tenant: str, model: str, number: int) -> None:
         """Replace the record by one that no trusted key signed."""
+
+    def withdraw(self, tenant: str, model: str, number: int, *, is_forged: bool = False) -> None:
+        """Add a tombstone; a forged one is signed by nobody that is trusted."""
 
 
 class VersionSourceContract:
@@ -59,6 +62,15 @@ class VersionSourceContract:
     async def test_record_without_a_trusted_signature_is_data_loss(self, store: Store) -> None:
         store.forge("acme", "r8", 3)
         await _raises(DataLossError, store.source.manifest(NAME))
+
+    async def test_withdrawn_version_says_so(self, store: Store) -> None:
+        store.withdraw("acme", "r8", 3)
+        await _raises(WithdrawnVersionError, store.source.manifest(NAME))
+
+    async def test_forged_tombstone_takes_no_version_down(self, store: Store) -> None:
+        before = await store.source.manifest(NAME)
+        store.withdraw("acme", "r8", 3, is_forged=True)
+        assert await store.source.manifest(NAME) == before
 
 
 async def _raises(kind: type[DragomanError], call: Awaitable[object]) -> None:

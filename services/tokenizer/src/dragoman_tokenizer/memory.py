@@ -7,7 +7,7 @@ import hashlib
 
 from dragoman_common.errors import DataLossError, DragomanError
 from dragoman_models.file_digest import FileDigest, root_sha256
-from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError
+from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError, WithdrawnVersionError
 
 
 class MemoryVersionSource:
@@ -17,6 +17,7 @@ class MemoryVersionSource:
         self._manifests: dict[tuple[str, str, int], VerifiedVersion] = {}
         self._files: dict[tuple[str, str, int], dict[str, bytes]] = {}
         self._forged: set[tuple[str, str, int]] = set()
+        self._withdrawn: set[tuple[str, str, int]] = set()
         self.failures: list[DragomanError] = []
         """Raised by the next calls, first one first."""
         self.num_manifests = 0
@@ -46,6 +47,11 @@ class MemoryVersionSource:
         """Make the record one that no trusted key signed."""
         self._forged.add((tenant, model, number))
 
+    def withdraw(self, tenant: str, model: str, number: int, *, is_forged: bool = False) -> None:
+        """Take a version out of use; a forged tombstone does not."""
+        if not is_forged:
+            self._withdrawn.add((tenant, model, number))
+
     async def manifest(self, name: VersionName) -> VerifiedVersion:
         """See VersionSource."""
         self.num_manifests += 1
@@ -55,6 +61,8 @@ class MemoryVersionSource:
             raise DataLossError(f"{name}: the record is not signed by a trusted key")
         if key not in self._manifests:
             raise VersionNotFoundError(f"there is no {name}")
+        if key in self._withdrawn:
+            raise WithdrawnVersionError(name, "a test said so")
         return self._manifests[key]
 
     async def read(self, name: VersionName, path: str, max_bytes: int) -> bytes:

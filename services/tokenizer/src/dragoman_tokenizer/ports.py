@@ -18,6 +18,8 @@ class VersionSource(Protocol):
 
         Raises:
             VersionNotFoundError: the tenant has no such version.
+            WithdrawnVersionError: a verified tombstone of this content came with the record. One that does not verify
+                says nothing.
             DataLossError: the record is not what a trusted key signed for this tenant, model and number.
         """
 

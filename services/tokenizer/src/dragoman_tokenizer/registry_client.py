@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Versions from the registry service: the adapter of ports.VersionSource.
 
-Owns: the calls, the check of the signed record, and what the registry's refusals mean for a caller of this service.
+Owns: the calls, the check of the signed record and of its tombstone, and what the registry's refusals mean for a caller
+of this service.
 Data path: GetVersion -> envelope -> verify_manifest -> files; DownloadFile -> chunks -> bytes (checked by the caller).
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,10 +16,19 @@ import grpc
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
 from dragoman_common.auth import calling_as
-from dragoman_common.errors import NotFoundError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from dragoman_common.errors import (
+    DataLossError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from dragoman_common.status import translated
+from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys, verify_manifest
-from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError
+from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError, WithdrawnVersionError
+
+_logger = logging.getLogger(__name__)
 
 
 class RegistryVersionSource:
@@ -35,7 +46,22 @@ class RegistryVersionSource:
         manifest = verify_manifest(
             reply.version.manifest.envelope, self._keys, tenant=name.tenant, model=name.model, number=name.number
         )
+        if reply.version.HasField("tombstone"):
+            self._check_tombstone(name, reply.version.tombstone.record.envelope, manifest.root_sha256)
         return VerifiedVersion(manifest.root_sha256, {file.path: file for file in manifest.files})
+
+    def _check_tombstone(self, name: VersionName, envelope: bytes, root_sha256: str) -> None:
+        where = {"tenant": name.tenant, "model": name.model, "version": name.number}
+        try:
+            record = verify_tombstone(envelope, self._keys, tenant=name.tenant, model=name.model, version=name.number)
+        except DataLossError as error:
+            # Whoever can write to the store, and cannot sign, takes no good version down.
+            _logger.error("tombstone refused; the version stays in use", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+            return
+        if record.root_sha256 != root_sha256:
+            _logger.error("tombstone refused: it speaks of other content", extra=where)
+            return
+        raise WithdrawnVersionError(name, record.reason)
 
     async def read(self, name: VersionName, path: str, max_bytes: int) -> bytes:
         """See VersionSource."""

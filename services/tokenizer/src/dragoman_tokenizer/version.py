@@ -25,6 +25,14 @@ class UnusableVersionError(FailedPreconditionError):
     """The version is what was signed, and its tokenizer cannot be served."""
 
 
+class WithdrawnVersionError(FailedPreconditionError):
+    """The version was taken out of use for good, by a tombstone that a trusted key signed."""
+
+    def __init__(self, name: object, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{name} was withdrawn ({reason}); ask for a version that an alias points to")
+
+
 @dataclass(frozen=True, slots=True)
 class VersionName:
     """One version of one tenant's model, named whole: no alias, so nothing moves between two calls."""

@@ -4,12 +4,23 @@
 
 Owns: which bytes are read, how they are checked, and what is kept. Data path: name -> verified manifest -> model.json
 (size, digest, strict parse) -> spec -> tokenizer.json (size, digest) -> dragoman_text.load_tokenizer -> cache.
+
+What is kept may be withdrawn: the record is asked for again while it is used (dragoman_common.recheck), so that 30 s
+after a withdrawal no call is answered, and a call hardly ever waits for that. While the registry is away, what is known
+holds.
 """
 
 import asyncio
+import logging
+from collections import OrderedDict
 from concurrent.futures import Executor
 
-from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
+from dragoman_common.errors import (
+    DataLossError,
+    FailedPreconditionError,
+    InvalidArgumentError,
+)
+from dragoman_common.recheck import Rechecks
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.package import MAX_MODEL_JSON_BYTES, MODEL_FILE, parse_model_config
 from dragoman_models.verify_files import verify_chunks
@@ -22,7 +33,12 @@ from dragoman_tokenizer.version import (
     UnusableVersionError,
     VerifiedVersion,
     VersionName,
+    VersionNotFoundError,
+    WithdrawnVersionError,
 )
+
+_Place = tuple[str, str, int]
+_logger = logging.getLogger(__name__)
 
 
 class VersionTokenizers:
@@ -44,7 +60,11 @@ class VersionTokenizers:
         self._source = source
         self._executor = executor
         self._max_cached_bytes = max_cached_bytes
-        self._specs: TokenizerCache[tuple[str, str, int], TokenizerSpec] = TokenizerCache(
+        self._max_cached_versions = max_cached_versions
+        # Why each is out of use: final, so those need not be asked for again.
+        self._withdrawn: OrderedDict[_Place, str] = OrderedDict()
+        self._rechecks: Rechecks[_Place] = Rechecks(self._recheck, max_keys=max_cached_versions)
+        self._specs: TokenizerCache[_Place, TokenizerSpec] = TokenizerCache(
             max_weight=max_cached_versions, load_timeout_s=load_timeout_s, max_concurrent_loads=8
         )
         self._tokenizers: TokenizerCache[tuple[str, str, str], Tokenizer] = TokenizerCache(
@@ -56,12 +76,18 @@ class VersionTokenizers:
 
         Raises:
             VersionNotFoundError: the tenant has no such version.
+            WithdrawnVersionError: it was taken out of use.
             FailedPreconditionError: the version has another root digest than `name` asks for.
             UnusableVersionError: its tokenizer is above the cache's size, or does not parse.
             DataLossError: stored bytes are not what was signed.
             UnavailableError: the registry is away or slow.
         """
-        spec = await self._specs.get((name.tenant, name.model, name.number), lambda: self._load_spec(name))
+        place = (name.tenant, name.model, name.number)
+        self._check_in_use(name, place)
+        if place in self._specs:
+            await self._rechecks.before_use(place)
+            self._check_in_use(name, place)
+        spec = await self._specs.get(place, lambda: self._load_spec(name))
         if name.root_sha256 and name.root_sha256 != spec.root_sha256:
             raise FailedPreconditionError(
                 f"{name} has the root digest {spec.root_sha256}, not {name.root_sha256}: ask for the version again"
@@ -81,11 +107,32 @@ class VersionTokenizers:
 
     async def close(self) -> None:
         """Stop the loads under way."""
+        await self._rechecks.close()
         await self._specs.close()
         await self._tokenizers.close()
 
+    def _check_in_use(self, name: VersionName, place: _Place) -> None:
+        if place in self._withdrawn:
+            raise WithdrawnVersionError(name, self._withdrawn[place])
+
+    async def _recheck(self, place: _Place) -> None:
+        name = VersionName(*place)
+        try:
+            await self._source.manifest(name)
+        except WithdrawnVersionError as error:
+            self._withdrawn[place] = error.reason
+            if len(self._withdrawn) > self._max_cached_versions:
+                self._withdrawn.popitem(last=False)
+        except (DataLossError, VersionNotFoundError) as error:
+            # Only a tombstone that verifies takes a version out of use, and not whoever spoils what is stored.
+            _logger.error(  # noqa: TRY400 - a refusal needs no traceback
+                "a version in use is no longer what was signed; it stays in use",
+                extra={"tenant": name.tenant, "model": name.model, "version": name.number, "reason": error.message},
+            )
+
     async def _load_spec(self, name: VersionName) -> TokenizerSpec:
         manifest = await self._source.manifest(name)
+        self._rechecks.note((name.tenant, name.model, name.number))
         model_file = _entry(name, manifest, MODEL_FILE)
         if model_file.size_bytes > MAX_MODEL_JSON_BYTES:
             raise UnusableVersionError(
