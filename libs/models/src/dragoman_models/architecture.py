@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dragoman_common.errors import InvalidArgumentError
-from dragoman_models import linear, rnn_shape
+from dragoman_models import linear, rnn_shape, transformer_shape
 from dragoman_models.classifier import Classifier
 from dragoman_models.fields import JsonScalar
 from dragoman_models.package import MODEL_FILE, ModelConfig
@@ -31,21 +31,49 @@ def _rnn_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> 
     return rnn_shape.tensor_specs(rnn_shape.RnnHyperparameters.parse(hyperparameters), num_labels)
 
 
+def _load_transformer(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> Classifier:
+    # Late, as above.
+    from dragoman_models import transformer
+
+    return transformer.load(hyperparameters, num_labels, weights)
+
+
+def _transformer_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
+    parsed = transformer_shape.TransformerHyperparameters.parse(hyperparameters)
+    return transformer_shape.tensor_specs(parsed, num_labels)
+
+
+def _check_transformer(config: ModelConfig) -> None:
+    positions = transformer_shape.TransformerHyperparameters.parse(config.architecture.hyperparameters).max_positions
+    if config.input_limits.max_tokens > positions:
+        raise InvalidArgumentError(
+            f"{MODEL_FILE}: max_tokens is {config.input_limits.max_tokens}; the transformer has {positions} positions"
+        )
+
+
 def _linear_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
     return linear.tensor_specs(linear.LinearHyperparameters.parse(hyperparameters), num_labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """How one architecture is checked and loaded. Both raise InvalidArgumentError for what does not fit."""
+    """How one architecture is checked and loaded. All raise InvalidArgumentError for what does not fit.
+
+    Attributes:
+        tensors: (hyperparameters, number of labels) -> the exact tensors.
+        load: (hyperparameters, number of labels, weights) -> the classifier.
+        check: What model.json must hold beside the hyperparameters.
+    """
 
     tensors: Callable[[Mapping[str, JsonScalar], int], dict[str, TensorSpec]]
     load: Callable[[Mapping[str, JsonScalar], int, bytes], Classifier]
+    check: Callable[[ModelConfig], None] = lambda _: None
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "linear": Architecture(_linear_tensors, linear.load),
     "rnn": Architecture(_rnn_tensors, _load_rnn),
+    "transformer": Architecture(_transformer_tensors, _load_transformer, _check_transformer),
 }
 
 
@@ -59,7 +87,9 @@ def load_classifier(config: ModelConfig, weights: bytes) -> Classifier:
     Raises:
         InvalidArgumentError: unknown architecture, or hyperparameters or weights that do not fit it.
     """
-    return _architecture(config).load(config.architecture.hyperparameters, len(config.labels), weights)
+    architecture = _architecture(config)
+    architecture.check(config)
+    return architecture.load(config.architecture.hyperparameters, len(config.labels), weights)
 
 
 def check_weights(config: ModelConfig, weights_start: bytes, *, weights_bytes: int) -> None:
@@ -73,7 +103,9 @@ def check_weights(config: ModelConfig, weights_start: bytes, *, weights_bytes: i
     Raises:
         InvalidArgumentError: unknown architecture, hyperparameters out of range, or a header that does not fit them.
     """
-    expected = _architecture(config).tensors(config.architecture.hyperparameters, len(config.labels))
+    architecture = _architecture(config)
+    architecture.check(config)
+    expected = architecture.tensors(config.architecture.hyperparameters, len(config.labels))
     check_layout(weights_start, expected, size_bytes=weights_bytes)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``rnn`` architecture: a stacked LSTM or GRU text classifier. The only module here that imports torch.
+"""The ``rnn`` architecture: a stacked LSTM or GRU text classifier. On torch.
 
 Owns the network, its initialisation and the loaded classifier; its shape is in rnn_shape.py. It does not train: the
 trainer drives the same network class, so that what is served is what was trained.
@@ -14,7 +14,7 @@ faster to train on a CPU, because oneDNN has no packed kernels (2 layers, hidden
 76 ms against 254 ms a step). Shape legend: B rows, T tokens, E embedding size, H hidden size, D = H or 2H, C labels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds, check_batch, softmax
 from dragoman_models.fields import JsonScalar
+from dragoman_models.pieces import pieces
 from dragoman_models.rnn_shape import RnnHyperparameters, tensor_specs
 from dragoman_models.tensors import read_tensors, write_tensors
 
@@ -153,7 +154,7 @@ class RnnClassifier:
         lengths = check_batch(batch, h.vocabulary_size)
         result = np.empty((len(batch), self.num_labels), dtype=np.float32)
         with torch.inference_mode():
-            for rows in _pieces(lengths):
+            for rows in pieces(lengths, max_rows=MAX_SCORING_ROWS, max_tokens=MAX_SCORING_TOKENS):
                 ids_BT, lengths_B = pad([batch[row] for row in rows], length_step=SCORING_LENGTH_STEP)
                 result[rows] = (self._network(ids_BT, lengths_B) / h.temperature).numpy()
         return result
@@ -183,22 +184,6 @@ def pad(rows: Sequence[TokenIds], *, length_step: int = 1) -> tuple[Tensor, Tens
     for index, row in enumerate(rows):
         padded[index, : row.size] = row
     return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
-
-
-def _pieces(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield row indices in pieces of similar length, within the scoring limits."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while (
-            stop < len(order)
-            and stop - start < MAX_SCORING_ROWS
-            and int(lengths[order[stop]]) * (stop + 1 - start) <= MAX_SCORING_TOKENS
-        ):
-            stop += 1
-        yield order[start:stop]
-        start = stop
 
 
 def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> RnnClassifier:

@@ -14,7 +14,7 @@ deviation: fewer dtypes, no empty tensors, no zero-dimensional gaps, names restr
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,7 +33,18 @@ MAX_START_BYTES = MAX_HEADER_BYTES + 8
 MAX_WEIGHTS_BYTES = 4 << 30
 MAX_DIMENSIONS = 4
 
-_DTYPES: Mapping[str, np.dtype[np.generic]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+DTYPES = ("F32", "I64")
+"""What a package's weights may be."""
+
+FOREIGN_DTYPES = (*DTYPES, "F16", "BF16")
+"""What weights that are to become a package's may be; numpy has no bfloat16, whose bits are read as integers."""
+
+_DTYPES: Mapping[str, np.dtype[np.generic]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,127}", re.ASCII)
 _LENGTH_BYTES = 8
 
@@ -42,7 +53,7 @@ Tensor: TypeAlias = NDArray[np.float32] | NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What one tensor must look like: dtype ``F32`` or ``I64``, and its shape."""
+    """What one tensor must look like: dtype, one of FOREIGN_DTYPES, and shape."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -86,12 +97,15 @@ def check_layout(start: bytes, expected: Mapping[str, TensorSpec], *, size_bytes
     _compare({name: spec for name, (spec, _) in header.items()}, expected)
 
 
-def read_header(data: bytes | memoryview, *, size_bytes: int) -> tuple[dict[str, tuple[TensorSpec, int]], int]:
+def read_header(
+    data: bytes | memoryview, *, size_bytes: int, dtypes: Collection[str] = DTYPES
+) -> tuple[dict[str, tuple[TensorSpec, int]], int]:
     """Return each tensor's spec and offset, and where the buffer starts.
 
     Args:
         data: The file, or its first MAX_START_BYTES.
         size_bytes: The size of the whole file.
+        dtypes: Those that are allowed, of FOREIGN_DTYPES.
 
     Raises:
         InvalidArgumentError: any deviation from the format as restricted above; tensors must tile the buffer exactly.
@@ -113,7 +127,7 @@ def read_header(data: bytes | memoryview, *, size_bytes: int) -> tuple[dict[str,
         if name == "__metadata__":
             _check_metadata(entry)
             continue
-        spec, begin, end = _entry(name, entry)
+        spec, begin, end = _entry(name, entry, dtypes)
         header[name] = (spec, begin)
         spans.append((begin, end))
     _check_tiling(spans, size_bytes - start)
@@ -125,12 +139,12 @@ def write_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
 
 
-def _entry(name: str, entry: JsonValue) -> tuple[TensorSpec, int, int]:
+def _entry(name: str, entry: JsonValue, dtypes: Collection[str]) -> tuple[TensorSpec, int, int]:
     if not _NAME.fullmatch(name) or ".." in name:
         raise InvalidArgumentError(f"{WEIGHTS_FILE}: tensor name {name[:64]!r} is not allowed")
     what = f"{WEIGHTS_FILE}: {name}"
     fields = Fields(entry, what=what, required=("dtype", "shape", "data_offsets"))
-    dtype = fields.text("dtype", choices=tuple(_DTYPES))
+    dtype = fields.text("dtype", choices=dtypes)
     shape = _integers(fields.items("shape", max_items=MAX_DIMENSIONS), what=f"{what}: shape", low=1)
     offsets = _integers(fields.items("data_offsets", max_items=2), what=f"{what}: data_offsets", low=0)
     if not shape or len(offsets) != 2:
