@@ -7,6 +7,7 @@
     measurement       dragoman.measurement/1: latency on named hardware
     approval          dragoman.approval/1: a person agrees that an alias may point here
     rollout-verdict   dragoman.rollout-verdict/1: what live traffic said about a candidate
+    retraction        dragoman.retraction/1: other evidence of the version, which counts no more
 
 Counts and microseconds are integers, so that no rounding decides.
 """
@@ -24,7 +25,8 @@ ROBUSTNESS = "robustness"
 MEASUREMENT = "measurement"
 APPROVAL = "approval"
 ROLLOUT_VERDICT = "rollout-verdict"
-KINDS = (EVALUATION, ROBUSTNESS, MEASUREMENT, APPROVAL, ROLLOUT_VERDICT)
+RETRACTION = "retraction"
+KINDS = (EVALUATION, ROBUSTNESS, MEASUREMENT, APPROVAL, ROLLOUT_VERDICT, RETRACTION)
 
 # With its record it must fit a message of 4 MiB, base64 and JSON quoting included.
 MAX_DOCUMENT_CHARS = 1 << 20
@@ -77,6 +79,14 @@ class RolloutVerdict:
     summary: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retraction:
+    """The word that a piece of evidence of the same version, by its digest, counts no more, and why."""
+
+    digest: str
+    reason: str
+
+
 def check_document(kind: str, document: str) -> None:
     """Refuse a document that is not of its kind's format.
 
@@ -89,6 +99,7 @@ def check_document(kind: str, document: str) -> None:
         MEASUREMENT: parse_measurement,
         APPROVAL: parse_approval,
         ROLLOUT_VERDICT: parse_rollout_verdict,
+        RETRACTION: parse_retraction,
     }
     if kind not in parsers:
         raise InvalidArgumentError(f"kind {kind[:64]!r} is none of {', '.join(KINDS)}")
@@ -141,6 +152,15 @@ def parse_rollout_verdict(document: str) -> RolloutVerdict:
         verdict=top.text("verdict", choices=("promote", "abort")),
         summary=_short(top, "summary", MAX_REASON_CHARS),
     )
+
+
+def parse_retraction(document: str) -> Retraction:
+    """Read a retraction. Raises InvalidArgumentError, also when it gives no reason."""
+    top = _top(document, RETRACTION, tuple(Retraction.__dataclass_fields__))
+    found = Retraction(digest=sha256_field(top, "digest"), reason=_short(top, "reason", MAX_REASON_CHARS))
+    if not found.reason:
+        raise InvalidArgumentError(f"{RETRACTION}: reason must say why")
+    return found
 
 
 def _top(document: str, kind: str, keys: tuple[str, ...]) -> Fields:

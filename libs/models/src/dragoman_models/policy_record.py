@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
-from dragoman_models.fields import Fields, JsonValue
+from dragoman_models.fields import Fields
+from dragoman_models.gate_rule import MAX_RULES, GateRule, check_rules, parse_rule
 from dragoman_models.record_fields import (
     MAX_INTEGER,
     canonical,
@@ -26,38 +27,6 @@ from dragoman_models.verify import VerifyingKeys, verify_envelope
 
 POLICY_FORMAT = "dragoman.gate-policy/1"
 POLICY_PAYLOAD_TYPE = "application/vnd.dragoman.gate-policy.v1+json"
-
-NONE = "none"
-EVALUATED = "evaluated"
-NOT_WORSE = "not_worse"
-BETTER = "better"
-QUALITY_RULES = (NONE, EVALUATED, NOT_WORSE, BETTER)
-
-MAX_RULES = 100
-MAX_APPROVALS = 10
-FULL_SHARE_BASIS_POINTS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GateRule:
-    """What a move of one alias must satisfy. Zeros ask nothing.
-
-    Attributes:
-        quality: One of QUALITY_RULES, against the version in production on the same test rows.
-        min_robustness_basis_points: Least share of disturbed rows answered rightly, in every suite.
-        max_size_bytes: All files together.
-        max_p99_us: Highest 99th percentile of latency in any measurement.
-        may_be_incompatible: Task, labels, order and limits need not fit the version in production.
-        num_approvals: By different people, neither the publisher nor the mover among them.
-    """
-
-    alias: str
-    quality: str = NOT_WORSE
-    min_robustness_basis_points: int = 0
-    max_size_bytes: int = 0
-    max_p99_us: int = 0
-    may_be_incompatible: bool = False
-    num_approvals: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,7 +103,9 @@ def parse_policy(payload: bytes, *, what: str) -> PolicyRecord:
         tenant=top.text("tenant"),
         model=top.text("model"),
         sequence=top.integer("sequence", low=1, high=MAX_INTEGER),
-        rules=check_rules(tuple(_rule(value, what) for value in top.items("rules", max_items=MAX_RULES))),
+        rules=check_rules(
+            tuple(parse_rule(value, what=f"{what}: rules") for value in top.items("rules", max_items=MAX_RULES))
+        ),
         reason=text_value(top.raw("reason"), f"{what}: reason"),
         set_by=top.text("set_by", max_chars=1024),
         set_time=time_field(top, "set_time"),
@@ -143,40 +114,3 @@ def parse_policy(payload: bytes, *, what: str) -> PolicyRecord:
         previous_sha256=sha256_field(top, "previous_sha256", may_be_empty=True),
     )
     return canonical(record, payload, what)
-
-
-def check_rules(rules: tuple[GateRule, ...]) -> tuple[GateRule, ...]:
-    """Return the rules if they can be held.
-
-    Raises:
-        InvalidArgumentError: too many, two for one alias, or a figure out of its range.
-    """
-    if len(rules) > MAX_RULES:
-        raise InvalidArgumentError(f"rules: {len(rules)}, the limit is {MAX_RULES}")
-    if len({rule.alias for rule in rules}) != len(rules):
-        raise InvalidArgumentError("rules: an alias has two rules")
-    for rule in rules:
-        if rule.quality not in QUALITY_RULES:
-            raise InvalidArgumentError(f"rules: quality of {rule.alias} must be one of {', '.join(QUALITY_RULES)}")
-        for name, high in (
-            ("min_robustness_basis_points", FULL_SHARE_BASIS_POINTS),
-            ("max_size_bytes", MAX_INTEGER),
-            ("max_p99_us", MAX_INTEGER),
-            ("num_approvals", MAX_APPROVALS),
-        ):
-            if not 0 <= getattr(rule, name) <= high:
-                raise InvalidArgumentError(f"rules: {name} of {rule.alias} must be from 0 to {high}")
-    return rules
-
-
-def _rule(value: JsonValue, what: str) -> GateRule:
-    fields = Fields(value, what=f"{what}: rules", required=tuple(GateRule.__dataclass_fields__))
-    return GateRule(
-        alias=fields.text("alias", max_chars=63),
-        quality=fields.text("quality"),
-        min_robustness_basis_points=fields.integer("min_robustness_basis_points", low=0, high=MAX_INTEGER),
-        max_size_bytes=fields.integer("max_size_bytes", low=0, high=MAX_INTEGER),
-        max_p99_us=fields.integer("max_p99_us", low=0, high=MAX_INTEGER),
-        may_be_incompatible=fields.flag("may_be_incompatible"),
-        num_approvals=fields.integer("num_approvals", low=0, high=MAX_INTEGER),
-    )

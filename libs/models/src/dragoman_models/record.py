@@ -14,6 +14,7 @@ from datetime import datetime
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.file_digest import MAX_FILE_BYTES, MAX_FILES, FileDigest, check_files, root_sha256
+from dragoman_models.gate_basis import GateBasis, LostEvent, parse_gate_basis, parse_lost_event
 from dragoman_models.package import MAX_LABELS, InputLimits, TokenizerFile
 from dragoman_models.record_fields import (
     MAX_INTEGER,
@@ -27,7 +28,13 @@ from dragoman_models.record_fields import (
 )
 
 VERSION_FORMAT = "dragoman.version/1"
+# Format 2 says why the gate let the move pass. It is a format of its own, not an optional key of the first, because a
+# format has one exact set of keys: a reader that does not know of the basis refuses the event by its format's name
+# instead of believing half of it, and whether an event may lack the basis does not depend on who wrote it. An event
+# without either of the new parts is written in format 1, so every record has one byte form, and old chains stay valid.
 ALIAS_FORMAT = "dragoman.alias-event/1"
+ALIAS_FORMAT_2 = "dragoman.alias-event/2"
+_ALIAS_2_KEYS = ("gate", "accepted_loss")
 VERSION_PAYLOAD_TYPE = "application/vnd.dragoman.version.v1+json"
 ALIAS_PAYLOAD_TYPE = "application/vnd.dragoman.alias-event.v1+json"
 
@@ -99,6 +106,8 @@ class AliasRecord:
         previous_sha256: SHA-256 in hex of the previous event's payload; empty for the first.
         request_id: The caller's own id of this move; a retry carries the same.
         nonce: See VersionManifest.
+        gate: What the gate held the move to; None for what did not go through it, and for events of format 1.
+        accepted_loss: Set where an operator accepted that the store has lost the events from this place to that one.
     """
 
     tenant: str
@@ -116,11 +125,18 @@ class AliasRecord:
     reason: str = ""
     gate_summary: str = ""
     previous_sha256: str = ""
+    gate: GateBasis | None = None
+    accepted_loss: LostEvent | None = None
 
     def to_payload(self) -> bytes:
         """Write the canonical JSON."""
         content = asdict(self)
-        return canonical_json({**content, "format": ALIAS_FORMAT, "move_time": time_text(self.move_time)})
+        is_second = self.gate is not None or self.accepted_loss is not None
+        if not is_second:
+            for key in _ALIAS_2_KEYS:
+                del content[key]
+        name = ALIAS_FORMAT_2 if is_second else ALIAS_FORMAT
+        return canonical_json({**content, "format": name, "move_time": time_text(self.move_time)})
 
 
 def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
@@ -173,8 +189,11 @@ def parse_alias_record(payload: bytes, *, what: str) -> AliasRecord:
     Raises:
         InvalidArgumentError: not the one byte form of an alias event.
     """
-    top = Fields(payload_object(payload, what), what=what, required=(*AliasRecord.__dataclass_fields__, "format"))
-    top.text("format", choices=(ALIAS_FORMAT,))
+    content = payload_object(payload, what)
+    is_second = content.get("format") == ALIAS_FORMAT_2
+    keys = [key for key in AliasRecord.__dataclass_fields__ if is_second or key not in _ALIAS_2_KEYS]
+    top = Fields(content, what=what, required=(*keys, "format"))
+    top.text("format", choices=(ALIAS_FORMAT, ALIAS_FORMAT_2))
     record = AliasRecord(
         tenant=top.text("tenant"),
         model=top.text("model"),
@@ -191,7 +210,11 @@ def parse_alias_record(payload: bytes, *, what: str) -> AliasRecord:
         reason=text_value(top.raw("reason"), f"{what}: reason"),
         gate_summary=text_value(top.raw("gate_summary"), f"{what}: gate_summary"),
         previous_sha256=sha256_field(top, "previous_sha256", may_be_empty=True),
+        gate=parse_gate_basis(top.raw("gate"), what=what) if is_second else None,
+        accepted_loss=parse_lost_event(top.raw("accepted_loss"), what=what) if is_second else None,
     )
+    if record.accepted_loss and record.accepted_loss.sequence < record.sequence:
+        raise InvalidArgumentError(f"{what}: accepts the loss of an event that came before it")
     if (record.sequence == 1) != (record.previous_sha256 == ""):
         raise InvalidArgumentError(f"{what}: the first event, and only the first, has no previous_sha256")
     return canonical(record, payload, what)

@@ -20,6 +20,7 @@ from datetime import datetime
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
+from dragoman_models.gate_basis import LostEvent
 from dragoman_models.record import (
     ALIAS_PAYLOAD_TYPE,
     VERSION_PAYLOAD_TYPE,
@@ -42,6 +43,7 @@ __all__ = [
     "MAX_SIGNATURES",
     "RevokedKeyError",
     "VerifyingKeys",
+    "accepts_loss_of",
     "payload_sha256",
     "verify_alias_event",
     "verify_envelope",
@@ -143,6 +145,15 @@ def verify_alias_event(
     if previous is not None and record.previous_sha256 != payload_sha256(previous):
         raise DataLossError(f"{what}: event {record.sequence} names another predecessor than event {previous.sequence}")
     return record
+
+
+def accepts_loss_of(record: AliasRecord, seen: AliasRecord) -> bool:
+    """Tell whether an event was written because the store has lost exactly the event that a follower has seen.
+
+    Such an event is no rollback by the store, though its sequence is not above the one seen: an operator decided, and
+    the registry signed. A follower that gets it goes on from it.
+    """
+    return record.accepted_loss == LostEvent(sequence=seen.sequence, sha256=payload_sha256(seen))
 
 
 def payload_sha256(record: AliasRecord) -> str:

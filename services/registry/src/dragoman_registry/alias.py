@@ -12,6 +12,7 @@ from datetime import datetime
 
 from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
 from dragoman_common.names import check_name
+from dragoman_models.gate_basis import GateBasis
 from dragoman_models.record import AliasRecord, VersionManifest
 from dragoman_models.record_fields import MAX_REASON_CHARS
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
@@ -121,7 +122,14 @@ def pointed_before(chain: Chain, version: VersionManifest) -> AliasRecord | None
 
 
 def next_record(
-    chain: Chain, move: Move, version: VersionManifest, *, gate_summary: str, now: datetime, nonce: str
+    chain: Chain,
+    move: Move,
+    version: VersionManifest,
+    *,
+    gate_summary: str,
+    now: datetime,
+    nonce: str,
+    gate: GateBasis | None = None,
 ) -> AliasRecord:
     """Return the event that the move adds. Its time is never before its predecessor's, whatever the clock says."""
     previous = chain[-1].record if chain else None
@@ -138,6 +146,7 @@ def next_record(
         nonce=nonce,
         reason=move.reason,
         gate_summary=gate_summary,
+        gate=gate,
         previous_sha256=payload_sha256(previous) if previous else "",
     )
 

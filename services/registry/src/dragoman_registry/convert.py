@@ -13,6 +13,7 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.record import Lineage
 from dragoman_registry.alias import StoredEvent
+from dragoman_registry.basis_convert import basis_to_pb
 from dragoman_registry.catalog import ModelEntry
 from dragoman_registry.model_version import StoredTombstone, StoredVersion
 from dragoman_registry.upload import Chunk
@@ -59,7 +60,7 @@ def tombstone_to_pb(tombstone: StoredTombstone) -> pb.Tombstone:
 
 def event_to_pb(event: StoredEvent) -> pb.AliasEvent:
     record = event.record
-    candidate = record.candidate
+    candidate, lost = record.candidate, record.accepted_loss
     return pb.AliasEvent(
         tenant=record.tenant,
         model=record.model,
@@ -77,6 +78,8 @@ def event_to_pb(event: StoredEvent) -> pb.AliasEvent:
         move_time=time_to_pb(record.move_time),
         previous_sha256=record.previous_sha256,
         record=signed_pb2.SignedRecord(envelope=event.envelope),
+        gate_basis=basis_to_pb(record.gate) if record.gate else None,
+        accepted_loss=pb.LostEvent(sequence=lost.sequence, sha256=lost.sha256) if lost else None,
     )
 
 

@@ -8,6 +8,7 @@ evidence_book's, and what the gate makes of it is gate_rules'.
     trainer     evaluation, robustness, measurement     of versions that its own job published
     operator    the same, and approval                  an approval never of what it published itself
     monitor     rollout-verdict
+    all three   retraction                              of what the same caller said; an operator, of anything
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dragoman_models.evidence_document import (
     EVALUATION,
     KINDS,
     MEASUREMENT,
+    RETRACTION,
     ROBUSTNESS,
     ROLLOUT_VERDICT,
     check_document,
@@ -28,9 +30,9 @@ from dragoman_models.record import VersionManifest
 
 _MEASURED = frozenset({EVALUATION, ROBUSTNESS, MEASUREMENT})
 KINDS_BY_IDENTITY = {
-    "trainer": _MEASURED,
-    "operator": _MEASURED | {APPROVAL},
-    "monitor": frozenset({ROLLOUT_VERDICT}),
+    "trainer": _MEASURED | {RETRACTION},
+    "operator": _MEASURED | {APPROVAL, RETRACTION},
+    "monitor": frozenset({ROLLOUT_VERDICT, RETRACTION}),
 }
 
 
@@ -88,6 +90,19 @@ def check_role(statement: Statement, manifest: VersionManifest) -> None:
         raise PermissionDeniedError(
             f"{statement.added_by} published version {manifest.number}; somebody else must approve it"
         )
+
+
+def check_retraction(statement: Statement, retracted: EvidenceRecord) -> None:
+    """Refuse to retract what is not the caller's to retract.
+
+    Raises:
+        InvalidArgumentError: a retraction of a retraction; say again what was retracted, in other words.
+        PermissionDeniedError: somebody else said it, and the caller is no operator.
+    """
+    if retracted.kind == RETRACTION:
+        raise InvalidArgumentError("a retraction is not retracted: say again, in other words, what it took back")
+    if statement.identity != "operator" and statement.added_by != retracted.added_by:
+        raise PermissionDeniedError(f"{retracted.added_by} said this; only the same or an operator may retract it")
 
 
 def check_statement(statement: Statement, manifest: VersionManifest) -> None:

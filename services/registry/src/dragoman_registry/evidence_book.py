@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adding evidence to a version, and reading it back.
 
-    statement -> verified version -> role -> document -> sign -> create evidence/<n>/<digest>
+    statement -> verified version -> role -> document -> retraction of what? -> sign -> create evidence/<n>/<digest>
 
 The key follows from what is said and by whom, so a retry finds its own first write, and the same is never there twice.
 """
@@ -13,10 +13,12 @@ import logging
 from dragoman_common.clock import Clock
 from dragoman_common.errors import FailedPreconditionError
 from dragoman_models.evidence import EvidenceRecord, sign_evidence
+from dragoman_models.evidence_document import RETRACTION, parse_retraction
+from dragoman_models.record import VersionManifest
 from dragoman_models.signing import SigningKey
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
-from dragoman_registry.evidence import Statement, StoredEvidence, check_role, check_statement
+from dragoman_registry.evidence import Statement, StoredEvidence, check_retraction, check_role, check_statement
 from dragoman_registry.ports import ObjectExistsError, ObjectStore
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
@@ -24,6 +26,8 @@ from dragoman_registry.settled import create_settled
 logger = logging.getLogger(__name__)
 
 MAX_EVIDENCE = 1000
+# Whatever the others fill, each of them can be retracted.
+MAX_WITH_RETRACTIONS = 2 * MAX_EVIDENCE
 
 
 class EvidenceBook:
@@ -49,12 +53,16 @@ class EvidenceBook:
             ModelVersionNotFoundError: no such version.
             PermissionDeniedError: it is not the caller's to say.
             InvalidArgumentError: the document is not one of its kind, or about other content.
-            FailedPreconditionError: the version has as much evidence as it may.
+            EvidenceNotFoundError: a retraction of what nobody said of this version.
+            FailedPreconditionError: the version has as much evidence as it may, or the same was said and retracted.
         """
         version = await self._catalog.checked_version(statement.tenant, statement.model, statement.version)
         manifest = version.manifest
         check_role(statement, manifest)
         await asyncio.to_thread(check_statement, statement, manifest)
+        if statement.kind == RETRACTION:
+            digest = parse_retraction(statement.document).digest
+            check_retraction(statement, (await self._reader.one_evidence(manifest, digest)).record)
         record = EvidenceRecord(
             tenant=statement.tenant,
             model=statement.model,
@@ -67,8 +75,9 @@ class EvidenceBook:
         )
         names = await self._store.names_below(layout.evidence(record.tenant, record.model, record.version))
         if record.digest in names:
+            await self._refuse_retracted(manifest, record.digest)
             return await self._reader.one_evidence(manifest, record.digest), False
-        if len(names) >= MAX_EVIDENCE:
+        if len(names) >= (MAX_WITH_RETRACTIONS if record.kind == RETRACTION else MAX_EVIDENCE):
             raise FailedPreconditionError(
                 f"version {record.version} of model {record.model} has {MAX_EVIDENCE} pieces of evidence, the limit"
             )
@@ -83,6 +92,13 @@ class EvidenceBook:
             extra={"tenant": record.tenant, "model": record.model, "version": record.version, "kind": record.kind},
         )
         return StoredEvidence(record=record, digest=record.digest, envelope=envelope), True
+
+    async def _refuse_retracted(self, manifest: VersionManifest, digest: str) -> None:
+        for item in await self._reader.evidence(manifest):
+            if item.record.kind == RETRACTION and parse_retraction(item.record.document).digest == digest:
+                raise FailedPreconditionError(
+                    f"this was said and then retracted by {item.record.added_by}; to say it anew, use other words"
+                )
 
     async def of_version(self, tenant: str, model: str, number: int) -> list[StoredEvidence]:
         """Return a version's evidence, oldest first.

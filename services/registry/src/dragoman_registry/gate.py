@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 from dragoman_common.errors import FailedPreconditionError
 from dragoman_models.evaluation import DatasetEvaluation
-from dragoman_models.evidence import EvidenceRecord
-from dragoman_models.policy_record import BETTER, EVALUATED, NONE
+from dragoman_models.gate_rule import BETTER, EVALUATED, NONE
 from dragoman_models.record import VersionManifest
+from dragoman_registry.evidence import StoredEvidence
 from dragoman_registry.significance import binomial_tail, mcnemar_tail
 
 ALPHA = 0.05
@@ -35,11 +35,11 @@ class GateRefusedError(FailedPreconditionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A version, every evaluation of it (the package's and those in evidence), and all evidence."""
+    """A version, its evaluations (the package's and those in evidence), and its evidence, as far as they count."""
 
     manifest: VersionManifest
     evaluations: Sequence[DatasetEvaluation]
-    evidence: Sequence[EvidenceRecord] = ()
+    evidence: Sequence[StoredEvidence] = ()
 
     @property
     def test_sets(self) -> list[str]:

@@ -11,15 +11,8 @@ from datetime import datetime
 
 from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
 from dragoman_common.names import check_name
-from dragoman_models.policy_record import (
-    EVALUATED,
-    NONE,
-    NOT_WORSE,
-    GateRule,
-    PolicyRecord,
-    check_rules,
-    policy_sha256,
-)
+from dragoman_models.gate_rule import EVALUATED, NONE, NOT_WORSE, GateRule, check_rules
+from dragoman_models.policy_record import PolicyRecord, policy_sha256
 from dragoman_models.record_fields import MAX_REASON_CHARS
 
 

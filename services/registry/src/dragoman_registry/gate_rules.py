@@ -18,7 +18,7 @@ from dragoman_models.evidence_document import (
     parse_measurement,
     parse_robustness,
 )
-from dragoman_models.policy_record import FULL_SHARE_BASIS_POINTS, GateRule
+from dragoman_models.gate_rule import FULL_SHARE_BASIS_POINTS, GateRule
 from dragoman_models.record import VersionManifest
 from dragoman_registry.gate import Contender, GateRefusedError, judge_quality
 
@@ -117,11 +117,11 @@ def _approvals(rule: GateRule, candidate: Contender, mover: str) -> str:
     publisher = candidate.manifest.publisher
     approvers = sorted(
         {
-            record.added_by
-            for record in candidate.evidence
-            if record.kind == APPROVAL
-            and record.added_by not in {publisher, mover}
-            and parse_approval(record.document).alias in {"", rule.alias}
+            item.record.added_by
+            for item in candidate.evidence
+            if item.record.kind == APPROVAL
+            and item.record.added_by not in {publisher, mover}
+            and parse_approval(item.record.document).alias in {"", rule.alias}
         }
     )
     measured = f"approved by {_listed(approvers)}; {rule.num_approvals} asked for"
@@ -134,7 +134,7 @@ def _approvals(rule: GateRule, candidate: Contender, mover: str) -> str:
 
 
 def _documents(candidate: Contender, kind: str) -> list[str]:
-    return [record.document for record in candidate.evidence if record.kind == kind]
+    return [item.record.document for item in candidate.evidence if item.record.kind == kind]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -63,8 +63,8 @@ class PolicyBook:
             self._lengths[tenant, model] = len(chain)
         return chain
 
-    async def current(self, tenant: str, model: str) -> StoredPolicy:
-        """Return the newest record.
+    async def at(self, tenant: str, model: str, sequence: int) -> StoredPolicy:
+        """Return a record by its sequence; 0 means the newest.
 
         Raises:
             PolicyNotFoundError: there is none.
@@ -72,7 +72,11 @@ class PolicyBook:
         chain = await self.chain(tenant, model)
         if not chain:
             raise PolicyNotFoundError(f"model {model} has no gate policy; its aliases are held to the defaults")
-        return chain[-1]
+        if sequence > len(chain):
+            raise PolicyNotFoundError(
+                f"the gate policy of model {model} has {len(chain)} events, none of that sequence"
+            )
+        return chain[sequence - 1]
 
     async def change(self, change: PolicyChange) -> StoredPolicy:
         """Set the policy.

@@ -8,11 +8,17 @@ check -> verified chain -> same request before? -> expected? -> gate -> sign -> 
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, FailedPreconditionError
 from dragoman_models.evidence_document import EVALUATION, parse_evaluation_document
+from dragoman_models.gate_basis import GateBasis
+from dragoman_models.gate_rule import GateRule
+from dragoman_models.policy_record import policy_sha256
 from dragoman_models.record import VersionManifest
 from dragoman_models.signing import SigningKey, sign_alias_record
 from dragoman_registry import layout
@@ -27,7 +33,9 @@ from dragoman_registry.alias import (
     pointed_before,
 )
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.evidence import StoredEvidence
 from dragoman_registry.gate import Contender, GateRefusedError
+from dragoman_registry.gate_evidence import counting, judged
 from dragoman_registry.gate_policy import DefaultRules, rule_for_move
 from dragoman_registry.gate_rules import judge
 from dragoman_registry.model_version import VersionWithdrawnError
@@ -91,11 +99,11 @@ class Promotion:
             check_expected(chain, move)
             await self._refuse_too_many(chain, move)
             try:
-                summary = await self._gate(move, chain, version)
+                summary, basis = await self._gate(move, chain, version)
             except GateRefusedError as error:
                 logger.info("move refused", extra={"model": move.model, "alias": move.alias, "reason": error.message})
                 raise
-            event = await self._append(chain, move, version, summary)
+            event = await self._append(chain, move, version, summary, basis)
             try:
                 # Whoever withdraws a version looks at the aliases before and after; this is the other half of that.
                 await self._refuse_withdrawn(version)
@@ -113,12 +121,15 @@ class Promotion:
         if not chain and len(await self._store.names_below(layout.aliases(move.tenant, move.model))) >= MAX_ALIASES:
             raise FailedPreconditionError(f"model {move.model} has {MAX_ALIASES} aliases, which is the limit")
 
-    async def _append(self, chain: Chain, move: Move, version: VersionManifest, summary: str) -> StoredEvent:
+    async def _append(
+        self, chain: Chain, move: Move, version: VersionManifest, summary: str, basis: GateBasis | None
+    ) -> StoredEvent:
         record = next_record(
             chain,
             move,
             version,
             gate_summary=summary[:MAX_SUMMARY_CHARS],
+            gate=basis,
             now=self._clock.now(),
             nonce=secrets.token_hex(16),
         )
@@ -154,33 +165,53 @@ class Promotion:
             request_id=secrets.token_hex(16),
             moved_by="registry:registry",
         )
-        await self._announce(await self._append(chain, move, version, f"returns to version {version.number}"))
+        await self._announce(await self._append(chain, move, version, f"returns to version {version.number}", None))
 
-    async def _gate(self, move: Move, chain: Chain, version: VersionManifest) -> str:
+    async def _gate(self, move: Move, chain: Chain, version: VersionManifest) -> tuple[str, GateBasis]:
         policies = await self._policies.chain(move.tenant, move.model)
         rule = rule_for_move(policies, self._defaults, alias=move.alias, mover=move.moved_by)
+        basis = GateBasis(
+            policy_sequence=len(policies),
+            policy_sha256=policy_sha256(policies[-1].record) if policies else "",
+            rule=rule,
+            evidence=(),
+        )
         if (record := pointed_before(chain, version)) is not None:
             # A way back must not depend on evidence about what is broken now.
-            return f"returns to version {version.number}, which event {record.sequence} of this alias pointed to"
-        candidate = await self._contender(version)
-        production = None
+            summary = f"returns to version {version.number}, which event {record.sequence} of this alias pointed to"
+            return summary, replace(basis, returned_sequence=record.sequence)
+        evidence = await self._reader.evidence(version)
+        contender = partial(self._contender, rule=rule, publisher=version.publisher, mover=move.moved_by)
+        candidate, production, before = await contender(version, evidence), None, None
         if chain:
             now = chain[-1].record.stable_version
-            production = await self._contender((await self._reader.version(move.tenant, move.model, now)).manifest)
+            manifest = (await self._reader.version(move.tenant, move.model, now)).manifest
+            before = (manifest, await self._reader.evidence(manifest))
+            production = await contender(*before)
         summary = await asyncio.to_thread(judge, rule, candidate, production, mover=move.moved_by)
         held = f"policy {len(policies)}" if policies else "default policy"
-        return f"{held}: {summary or 'nothing asked'}"
+        return f"{held}: {summary or 'nothing asked'}", replace(
+            basis, evidence=judged(rule, (version, evidence), before)
+        )
 
-    async def _contender(self, manifest: VersionManifest) -> Contender:
-        evidence = [stored.record for stored in await self._reader.evidence(manifest)]
+    async def _contender(
+        self,
+        manifest: VersionManifest,
+        evidence: Sequence[StoredEvidence],
+        *,
+        rule: GateRule,
+        publisher: str,
+        mover: str,
+    ) -> Contender:
+        counts = counting(evidence, rule, publisher=publisher, mover=mover)
         added = [
             item
-            for record in evidence
-            if record.kind == EVALUATION
-            for item in await asyncio.to_thread(parse_evaluation_document, record.document)
+            for stored in counts
+            if stored.record.kind == EVALUATION
+            for item in await asyncio.to_thread(parse_evaluation_document, stored.record.document)
         ]
         packaged = await self._reader.evaluations(manifest)
-        return Contender(manifest=manifest, evaluations=(*packaged, *added), evidence=evidence)
+        return Contender(manifest=manifest, evaluations=(*packaged, *added), evidence=counts)
 
     async def _announce(self, event: StoredEvent) -> None:
         record = event.record
