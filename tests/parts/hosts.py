@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +38,10 @@ class Host(Protocol):
 
 
 class Process:
-    """A process of ours. Its output is appended to log; it sees no variable of ours but PATH and those in environ."""
+    """A process of ours and its children: a signal goes to them all, so that none serves on when it is killed.
+
+    Its output is appended to log; it sees no variable of ours but PATH and those in environ.
+    """
 
     def __init__(
         self,
@@ -45,10 +50,9 @@ class Process:
         *,
         environ: Mapping[str, str],
         stop_signal: signal.Signals = signal.SIGTERM,
-        user: int | None = None,
     ) -> None:
         self._command, self._log = command, log
-        self._environ, self._stop_signal, self._user = environ, stop_signal, user
+        self._environ, self._stop_signal = environ, stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,9 +68,6 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                user=self._user,
-                group=self._user,
-                extra_groups=None if self._user is None else [],
             )
 
     def is_alive(self) -> bool:
@@ -74,13 +75,17 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone. It has no effect on one that is gone already."""
-        self._signal(signal.SIGKILL)
+        # Stopped first, it starts no more children, and does not see them die before itself.
+        self.pause()
+        children = self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
+        while any(_is_running(child) for child in children):
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
-        self._signal(self._stop_signal)
+        self._signal(self._stop_signal, children=False)
         if self._process is not None:
             self._process.wait(timeout=STOP_S)
 
@@ -96,9 +101,15 @@ class Process:
     def remove(self) -> None:
         self.kill()
 
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
+    def _signal(self, number: signal.Signals, *, children: bool = True) -> list[int]:
+        if not self.is_alive():
+            return []
+        self._process.send_signal(number)
+        reached = _children(self.pid) if children else []
+        for child in reached:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+        return reached
 
 
 class Container:
@@ -198,6 +209,21 @@ def image(name: str) -> str | None:
     finally:
         engine.close()
     return name
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _is_running(pid: int) -> bool:
+    """Whether it still runs: one that nobody has waited for is as good as gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _listens(path: str) -> bool:
