@@ -21,6 +21,7 @@ from dragoman_gateway.policy import Principal
 from dragoman_gateway.route import Router
 from dragoman_gateway.selector import parse_selector
 from dragoman_gateway.version import ServedVersion, VersionKey
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.workers import WorkerReport, WorkerTable
 
 LABELS = ("acq", "earn", "grain")
@@ -77,7 +78,7 @@ class World:
     limits: Limits = field(default_factory=Limits)
     clock: FakeClock = field(default_factory=FakeClock)
     budget: FakeBudget = field(default_factory=FakeBudget)
-    catalogue: MemoryCatalogue = field(default_factory=MemoryCatalogue)
+    withdrawals: Withdrawals = field(default_factory=Withdrawals)
     history: MemoryHistory = field(default_factory=MemoryHistory)
     tokenizer: MemoryTokenizer = field(default_factory=MemoryTokenizer)
     scorer: MemoryScorer = field(default_factory=lambda: MemoryScorer(len(LABELS)))
@@ -86,8 +87,15 @@ class World:
     workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
 
     def __post_init__(self):
+        self.catalogue = MemoryCatalogue(withdrawals=self.withdrawals)
         self.router = Router(
-            self.aliases, self.workers, self.catalogue, self.history, clock=self.clock, max_hold_s=10.0
+            self.aliases,
+            self.workers,
+            self.catalogue,
+            self.history,
+            withdrawals=self.withdrawals,
+            clock=self.clock,
+            max_hold_s=10.0,
         )
         self.models = ModelDirectory(self.router, self.catalogue, self.limits)
         self.pipeline = Pipeline(

@@ -27,6 +27,7 @@ from dragoman_models.file_digest import FileDigest, root_sha256
 from dragoman_models.package import InputLimits, TokenizerFile
 from dragoman_models.record import AliasRecord, VersionManifest
 from dragoman_models.signing import SigningKey, sign_alias_record, sign_manifest
+from dragoman_models.tombstone import TombstoneRecord, sign_tombstone
 from dragoman_models.verify import payload_sha256
 from inference import oip_pb2, oip_pb2_grpc
 
@@ -84,10 +85,27 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.key = SigningKey.generate()
         self.feed = Feed()
         self.versions, self.events, self.history = {}, {}, {}
+        self.tombstones = {}
+        self.num_get_version = 0
         self.page_size, self.step_s = 2, 1
 
     def publish(self, manifest, *, key=None):
         self.versions[manifest.tenant, manifest.model, manifest.number] = sign_manifest(manifest, key or self.key)
+
+    def withdraw(self, manifest, *, key=None, **changes):
+        """Add a tombstone; with another key it is forged."""
+        facts = {
+            "tenant": manifest.tenant,
+            "model": manifest.model,
+            "version": manifest.number,
+            "root_sha256": manifest.root_sha256,
+            "reason": "leaked rows",
+            "withdrawn_by": "operator:ada",
+            "withdraw_time": NOW,
+            "nonce": "n1",
+        }
+        envelope = sign_tombstone(TombstoneRecord(**(facts | changes)), key or self.key)
+        self.tombstones[manifest.tenant, manifest.model, manifest.number] = envelope
 
     def move(self, manifest, *, alias="prod", key=None, keep=True):
         """Point an alias at a version; with another key the event is forged, and with keep=False only sent."""
@@ -129,12 +147,16 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         return registry_pb2.ListAliasEventsResponse(events=events[start : start + size], next_page_token=token)
 
     async def GetVersion(self, request, context):
-        envelope = self.versions.get((current_caller().tenant, request.model, request.number))
-        if envelope is None:
+        self.num_get_version += 1
+        name = (current_caller().tenant, request.model, request.number)
+        if name not in self.versions:
             raise NotFoundError("no such version")
-        return registry_pb2.GetVersionResponse(
-            version=registry_pb2.ModelVersion(labels=["for", "display"], manifest=SignedRecord(envelope=envelope))
+        version = registry_pb2.ModelVersion(
+            labels=["for", "display"], manifest=SignedRecord(envelope=self.versions[name])
         )
+        if name in self.tombstones:
+            version.tombstone.record.envelope = self.tombstones[name]
+        return registry_pb2.GetVersionResponse(version=version)
 
     async def WatchAliases(self, request, context):
         assert request.all_tenants

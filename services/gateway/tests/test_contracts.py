@@ -22,6 +22,7 @@ from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, target_of
 from dragoman_gateway.version import ServedVersion, VersionKey
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_models.verify import VerifyingKeys
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,13 +50,23 @@ class TestMemoryCatalogue(CatalogueContract):
     def catalogue(self, known):
         return MemoryCatalogue([known])
 
+    @pytest.fixture
+    def withdraw(self, catalogue, known):
+        return lambda: catalogue.withdraw(known.key)
+
 
 class TestRegistryCatalogue(CatalogueContract):
     @pytest.fixture
     async def catalogue(self, platform, to):
         channel = to("registry")
-        yield RegistryCatalogue(channel, VerifyingKeys([platform.registry.key.public_key]))
+        made = RegistryCatalogue(channel, VerifyingKeys([platform.registry.key.public_key]), Withdrawals())
+        yield made
+        await made.close()
         await channel.close()
+
+    @pytest.fixture
+    def withdraw(self, platform, fake_platform):
+        return lambda: platform.registry.withdraw(fake_platform.manifest_of(1))
 
     @pytest.fixture
     def known(self, fake_platform):

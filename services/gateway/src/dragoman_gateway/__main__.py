@@ -37,6 +37,7 @@ from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
 from dragoman_gateway.user_keys import UserKeysError, load_user_keys
 from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.worker_watch import watch_workers
 from dragoman_gateway.workers import WorkerTable
 from dragoman_models.verify import VerifyingKeys
@@ -83,12 +84,14 @@ async def run(config: Settings) -> None:
     log = open_log(config.events_url)
 
     table = WorkerTable(random.SystemRandom())
-    catalogue = RegistryCatalogue(registry, keys)
+    withdrawals = Withdrawals()
+    catalogue = RegistryCatalogue(registry, keys, withdrawals)
     router = Router(
         AliasTable(),
         table,
         catalogue,
         RegistryHistory(registry, keys),
+        withdrawals=withdrawals,
         clock=clock,
         max_hold_s=config.max_hold_ms / 1e3,
     )
@@ -153,6 +156,7 @@ async def run(config: Settings) -> None:
             on_drain=http.stop,
         )
     finally:
+        await catalogue.close()
         for open_channel in (registry, tokenizer, *workers.values()):
             await open_channel.close()
         log.close()

@@ -10,13 +10,13 @@ import pytest
 from dragoman_common.errors import DataLossError, InvalidArgumentError, UnavailableError
 from dragoman_gateway.ports import EncodedRows, Journal, Scorer, Tokenizer, VersionCatalogue
 from dragoman_gateway.record import PredictionRecord
-from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey, VersionWithdrawnError
 
 Read = Callable[[], list[tuple[str, str, int]]]
 
 
 class CatalogueContract:
-    """Fixtures: `catalogue`, and `known`: a version that it holds."""
+    """Fixtures: `catalogue`; `known`: a version that it holds; `withdraw`: takes that version out of use."""
 
     async def test_a_known_version_is_answered_whole(self, catalogue: VersionCatalogue, known: ServedVersion) -> None:
         key = known.key
@@ -34,6 +34,14 @@ class CatalogueContract:
     async def test_another_digest_is_data_loss(self, catalogue: VersionCatalogue, known: ServedVersion) -> None:
         with pytest.raises(DataLossError):
             await catalogue.get(known.key.tenant, known.key.model, known.key.number, root_sha256="0" * 64)
+
+    async def test_a_withdrawn_version_is_refused_every_time(
+        self, catalogue: VersionCatalogue, known: ServedVersion, withdraw: Callable[[], None]
+    ) -> None:
+        withdraw()
+        for _ in range(2):
+            with pytest.raises(VersionWithdrawnError, match="withdrawn"):
+                await catalogue.get(known.key.tenant, known.key.model, known.key.number)
 
 
 class TokenizerContract:

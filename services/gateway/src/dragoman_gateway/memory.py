@@ -12,16 +12,23 @@ from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.ports import EncodedRows, Scores
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_gateway.withdrawals import Withdrawals
 
 
 class MemoryCatalogue:
     """Versions that a test put there."""
 
-    def __init__(self, versions: Sequence[ServedVersion] = ()) -> None:
+    def __init__(self, versions: Sequence[ServedVersion] = (), withdrawals: Withdrawals | None = None) -> None:
+        self._withdrawals = Withdrawals() if withdrawals is None else withdrawals
+        self._withdrawn: set[VersionKey] = set()
         self._versions = {(v.key.tenant, v.key.model, v.key.number): v for v in versions}
 
     def add(self, version: ServedVersion) -> None:
         self._versions[version.key.tenant, version.key.model, version.key.number] = version
+
+    def withdraw(self, key: VersionKey) -> None:
+        """Add a tombstone, which is noticed when the version is next asked for."""
+        self._withdrawn.add(key)
 
     async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
         version = self._versions.get((tenant, model, number))
@@ -29,6 +36,9 @@ class MemoryCatalogue:
             raise ModelNotFoundError(f"no model {model!r} with a version {number}")
         if root_sha256 not in (None, version.key.root_sha256):
             raise DataLossError(f"{model} version {number}: another root digest")
+        if version.key in self._withdrawn:
+            self._withdrawals.add(version.key, "a test said so")
+        self._withdrawals.check(version.key)
         return version
 
 

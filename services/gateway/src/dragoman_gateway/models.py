@@ -11,7 +11,7 @@ from dragoman_gateway.policy import Principal, authorise
 from dragoman_gateway.ports import VersionCatalogue
 from dragoman_gateway.route import Router
 from dragoman_gateway.selector import Selector
-from dragoman_gateway.version import ServedVersion, VersionKey
+from dragoman_gateway.version import ServedVersion, VersionKey, VersionWithdrawnError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,11 @@ class ModelDirectory:
         for target, is_ready in self._router.aliases(principal.tenant):
             key = target.stable
             if principal.can_ask(key.model):
-                version = await self._catalogue.get(key.tenant, key.model, key.number, root_sha256=key.root_sha256)
+                try:
+                    version = await self._catalogue.get(key.tenant, key.model, key.number, root_sha256=key.root_sha256)
+                except VersionWithdrawnError:
+                    # The registry lets no alias point at one; one that does all the same hides no other.
+                    continue
                 found.append(ServedAlias(alias=target.alias, version=version, is_ready=is_ready))
         return found
 

@@ -41,7 +41,7 @@ class Budget(Protocol):
 
 
 class VersionCatalogue(Protocol):
-    """Verified facts about versions. Answers from memory for versions seen before."""
+    """Verified facts about versions, from memory for those seen before; a withdrawal is noticed within 30 s of use."""
 
     async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
         """One version.
@@ -54,6 +54,7 @@ class VersionCatalogue(Protocol):
 
         Raises:
             ModelNotFoundError: no such model or version.
+            VersionWithdrawnError: a tombstone that the registry signed took it out of use.
             DataLossError: the record's signature is not the registry's, or the digest differs.
             UnavailableError: the registry is away, and the version has not been seen before.
         """

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the registry says, believed only after its signature holds: versions on demand, alias events as they come.
 
-    GetVersion -> envelope -> verify_manifest -> ServedVersion (kept)
+    GetVersion -> envelope -> verify_manifest -> ServedVersion (kept); tombstone -> verify_tombstone -> Withdrawals
+    a version in use -> GetVersion again, in the background -> tombstone?
     WatchAliases -> verify_alias_event -> Router
 
 The plain fields of a reply are for display; what is read from them is only which record to expect in the envelope.
@@ -18,6 +19,7 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
 from dragoman_common.auth import calling_as
 from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
+from dragoman_common.recheck import Rechecks
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.clients import calling
 from dragoman_gateway.outcome import ContractBrokenError
@@ -25,7 +27,9 @@ from dragoman_gateway.refused_events import RefusedEvents
 from dragoman_gateway.route import Router
 from dragoman_gateway.streams import WATCH_LIFE_S, follow
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_models.record import AliasRecord
+from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event, verify_manifest
 
 _MAX_VERSIONS = 10_000
@@ -36,9 +40,11 @@ _logger = logging.getLogger(__name__)
 
 
 class RegistryCatalogue:
-    """See ports.VersionCatalogue."""
+    """See ports.VersionCatalogue. What is withdrawn is noticed within 30 s of use (dragoman_common.recheck)."""
 
-    def __init__(self, channel: grpc.aio.Channel, keys: VerifyingKeys) -> None:
+    def __init__(self, channel: grpc.aio.Channel, keys: VerifyingKeys, withdrawals: Withdrawals) -> None:
+        self._withdrawals = withdrawals
+        self._rechecks: Rechecks[tuple[str, str, int]] = Rechecks(self._recheck, max_keys=_MAX_VERSIONS)
         self._stub = pb_grpc.RegistryServiceStub(channel)
         self._keys = keys
         self._known: OrderedDict[tuple[str, str, int], ServedVersion] = OrderedDict()
@@ -46,29 +52,80 @@ class RegistryCatalogue:
     async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
         name = (tenant, model, number)
         version = self._known.get(name)
-        if version is None:
+        if version is not None:
+            if version.key not in self._withdrawals:
+                await self._rechecks.before_use(name)
+        else:
             version = await self._fetch(tenant, model, number)
+            self._rechecks.note(name)
             self._known[name] = version
             if len(self._known) > _MAX_VERSIONS:
                 self._known.popitem(last=False)
-        self._known.move_to_end(name)
+        if name in self._known:
+            self._known.move_to_end(name)
         if root_sha256 not in (None, version.key.root_sha256):
             raise DataLossError(
                 f"{model} version {number}: the alias event names another root digest than its manifest"
             )
+        self._withdrawals.check(version.key)
         return version
+
+    async def close(self) -> None:
+        """Stop asking again."""
+        await self._rechecks.close()
+
+    async def _recheck(self, name: tuple[str, str, int]) -> None:
+        tenant, model, number = name
+        try:
+            response = await self._ask(tenant, model, number)
+        except (DataLossError, NotFoundError, ContractBrokenError) as error:
+            # Only a tombstone that verifies takes a version out of use, and not whoever spoils what is stored.
+            _logger.error(  # noqa: TRY400 - a refusal needs no traceback
+                "a version in use is no longer what was signed; it stays in use",
+                extra={"tenant": tenant, "model": model, "version": number, "reason": str(error)},
+            )
+            return
+        version = self._known.get(name)
+        if version is not None:
+            self._take_tombstone(response.version, version.key)
+
+    async def _ask(self, tenant: str, model: str, number: int) -> pb.GetVersionResponse:
+        with calling_as(tenant), calling("registry"):
+            response: pb.GetVersionResponse = await self._stub.GetVersion(
+                pb.GetVersionRequest(model=model, number=number)
+            )
+        return response
+
+    def _take_tombstone(self, version: pb.ModelVersion, key: VersionKey) -> None:
+        if not version.HasField("tombstone"):
+            return
+        where = {"tenant": key.tenant, "model": key.model, "version": key.number}
+        try:
+            record = verify_tombstone(
+                version.tombstone.record.envelope, self._keys, tenant=key.tenant, model=key.model, version=key.number
+            )
+        except DataLossError as error:
+            # Whoever can write to the store, and cannot sign, takes no good version down.
+            _logger.error("tombstone refused; the version stays in use", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+            return
+        if record.root_sha256 != key.root_sha256:
+            _logger.error("tombstone refused: it speaks of other content", extra=where)
+            return
+        self._withdrawals.add(key, record.reason)
+        _logger.warning("version withdrawn", extra=where | {"by": record.withdrawn_by, "reason": record.reason})
 
     async def _fetch(self, tenant: str, model: str, number: int) -> ServedVersion:
         try:
-            with calling_as(tenant), calling("registry"):
-                response = await self._stub.GetVersion(pb.GetVersionRequest(model=model, number=number))
+            response = await self._ask(tenant, model, number)
         except NotFoundError as error:
             raise ModelNotFoundError(f"no model {model!r} with a version {number}") from error
         manifest = verify_manifest(
             response.version.manifest.envelope, self._keys, tenant=tenant, model=model, number=number
         )
+        key = VersionKey(tenant=tenant, model=model, number=number, root_sha256=manifest.root_sha256)
+        self._take_tombstone(response.version, key)
         return ServedVersion(
-            key=VersionKey(tenant=tenant, model=model, number=number, root_sha256=manifest.root_sha256),
+            key=key,
             task=manifest.task,
             architecture=manifest.architecture,
             labels=manifest.labels,

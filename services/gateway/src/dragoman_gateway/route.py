@@ -19,7 +19,14 @@ from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.ports import AliasHistory, VersionCatalogue
 from dragoman_gateway.selector import Selector
 from dragoman_gateway.stand_in import StandIns
-from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey, VersionNotPlacedError
+from dragoman_gateway.version import (
+    ModelNotFoundError,
+    ServedVersion,
+    VersionKey,
+    VersionNotPlacedError,
+    VersionWithdrawnError,
+)
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.workers import WorkerTable
 
 STABLE = "stable"
@@ -44,14 +51,16 @@ class Router:
         catalogue: VersionCatalogue,
         history: AliasHistory,
         *,
+        withdrawals: Withdrawals,
         clock: Clock,
         max_hold_s: float,
     ) -> None:
+        self._withdrawals = withdrawals
         self._max_hold_s = max_hold_s
         self._aliases = aliases
         self._workers = workers
         self._catalogue = catalogue
-        self._stand_ins = StandIns(workers, history, clock)
+        self._stand_ins = StandIns(workers, history, clock, withdrawals)
         # Why an alias has no target that could be believed; what is said of it comes from an unverified message.
         self._refused: dict[tuple[str, str, str], str] = {}
         self.is_complete = False
@@ -78,6 +87,7 @@ class Router:
 
         Raises:
             ModelNotFoundError: no such model, alias or version in this tenant.
+            VersionWithdrawnError: the version was taken out of use.
             UnavailableError: the aliases have not all been read yet, or the registry is away.
             DataLossError: the alias's event, or its version, is not what the registry signed.
         """
@@ -92,8 +102,16 @@ class Router:
                 raise UnavailableError("the gateway is still reading the aliases; send the call again")
             raise ModelNotFoundError(f"no model {selector.model!r} with an alias {selector.alias!r}")
         await self._stand_ins.recall(target)
-        key = self._stand_ins.answering(target)
-        return Route(version=await self._catalogue.get(tenant, key.model, key.number, root_sha256=key.root_sha256))
+        while True:
+            key = self._stand_ins.answering(target)
+            try:
+                version = await self._catalogue.get(tenant, key.model, key.number, root_sha256=key.root_sha256)
+            except VersionWithdrawnError:
+                # Learnt just now; where it only stood in, another may, or the target's own state is the answer.
+                if self._stand_ins.answering(target) == key:
+                    raise
+                continue
+            return Route(version=version)
 
     async def hold(self, key: VersionKey, *, avoid: str | None = None) -> str:
         """The worker for the next attempt; while a wanted version is on its way, the call waits for it.
@@ -125,7 +143,8 @@ class Router:
         Raises:
             ModelNotFoundError: no such alias, or no worker and no alias knows the version.
         """
-        return any(self._workers.is_ready(key) for key in self._keys(tenant, selector))
+        keys = self._keys(tenant, selector)
+        return any(self._workers.is_ready(key) for key in keys if key not in self._withdrawals)
 
     def aliases(self, tenant: str) -> Iterator[tuple[AliasTarget, bool]]:
         """The tenant's aliases, each with whether its newest target is ready."""
@@ -136,7 +155,7 @@ class Router:
         pointed_at = {target.stable for target in self._aliases.of_tenant(tenant)}
         keys = pointed_at | set(self._workers.versions(tenant))
         for key in sorted(keys, key=lambda key: (key.model, key.number, key.root_sha256)):
-            states = self._workers.states(key)
+            states = [] if key in self._withdrawals else self._workers.states(key)
             yield key, _INDEX_STATES.get(states[0], "UNAVAILABLE") if states else "UNAVAILABLE"
 
     def _check_expected(self, key: VersionKey) -> None:

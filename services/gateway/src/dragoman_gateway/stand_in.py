@@ -6,7 +6,7 @@
     the newest target failed, and nothing stands in (this gateway is new) -> the chain is read backwards
 
 Reading backwards is for a target that every worker refused, and never for one that is only loading: after a roll-back
-the older entries of a chain are the versions that were taken away from.
+the older entries of a chain are the versions that were taken away from. What was withdrawn never stands in.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from dragoman_common.errors import DragomanError
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.ports import AliasHistory
 from dragoman_gateway.version import VersionKey
+from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.workers import WorkerTable
 
 _MAX_STEPS_BACK = 8
@@ -31,7 +32,8 @@ _logger = logging.getLogger(__name__)
 class StandIns:
     """One stand-in, one recalled history and one reading of it, per alias at most. Only verified aliases come here."""
 
-    def __init__(self, workers: WorkerTable, history: AliasHistory, clock: Clock) -> None:
+    def __init__(self, workers: WorkerTable, history: AliasHistory, clock: Clock, withdrawals: Withdrawals) -> None:
+        self._withdrawals = withdrawals
         self._workers = workers
         self._history = history
         self._clock = clock
@@ -58,7 +60,7 @@ class StandIns:
         # LOADING is a stand-in whose process is started again: it answers before the newest target does.
         for state in ("READY", "LOADING"):
             for key in candidates:
-                if self._workers.states(key)[:1] == [state]:
+                if key not in self._withdrawals and self._workers.states(key)[:1] == [state]:
                     return key
         return target.stable
 

@@ -15,6 +15,10 @@ class VersionNotPlacedError(FailedPreconditionError):
     """No worker is ready for the version, and nothing that points at it will make one so."""
 
 
+class VersionWithdrawnError(FailedPreconditionError):
+    """The version was taken out of use for good."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersionKey:
     """One version, named whole: a worker that holds another digest under the same number does not count."""
