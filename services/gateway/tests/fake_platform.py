@@ -64,6 +64,10 @@ class Feed:
     def __init__(self):
         self._queues = []
 
+    def cut(self, error):
+        """End every watch with an error."""
+        self.push(error)
+
     def push(self, message):
         for queue in self._queues:
             queue.put_nowait(message)
@@ -75,7 +79,10 @@ class Feed:
             for message in first():
                 yield message
             while True:
-                yield await queue.get()
+                message = await queue.get()
+                if isinstance(message, Exception):
+                    raise message
+                yield message
         finally:
             self._queues.remove(queue)
 
@@ -86,6 +93,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.feed = Feed()
         self.versions, self.events, self.history = {}, {}, {}
         self.tombstones = {}
+        self.seen = []
         self.num_get_version = 0
         self.page_size, self.step_s = 2, 1
 
@@ -146,6 +154,33 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         token = str(start + size) if start + size < len(chain) else ""
         return registry_pb2.ListAliasEventsResponse(events=events[start : start + size], next_page_token=token)
 
+    async def ListModels(self, request, context):
+        tenant = current_caller().tenant
+        names = sorted({name[1] for name in self.events if name[0] == tenant})
+        after = [name for name in names if name > request.page_token]
+        page = [
+            registry_pb2.ModelSummary(
+                model=model,
+                aliases=[
+                    registry_pb2.AliasEvent(alias=name[2], sequence=record.sequence)
+                    for name, (record, _) in self.events.items()
+                    if name[:2] == (tenant, model)
+                ],
+            )
+            for model in after[: self.page_size]
+        ]
+        token = after[self.page_size - 1] if len(after) > self.page_size else ""
+        return registry_pb2.ListModelsResponse(models=page, next_page_token=token)
+
+    def lose(self, tenant="local", model="r8", alias="prod"):
+        """The newest event of an alias is gone from the store, or all of them."""
+        name = (tenant, model, alias)
+        self.history[name].pop()
+        if self.history[name]:
+            self.events[name] = self.history[name][-1]
+        else:
+            del self.events[name]
+
     async def GetVersion(self, request, context):
         self.num_get_version += 1
         name = (current_caller().tenant, request.model, request.number)
@@ -160,9 +195,13 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
 
     async def WatchAliases(self, request, context):
         assert request.all_tenants
+        seen = {(item.tenant, item.model, item.alias): item.sequence for item in request.seen}
+        self.seen.append(seen)
 
         def first():
-            yield from (self._message(*entry) for entry in self.events.values())
+            for name, entry in self.events.items():
+                missed = self.history[name][seen[name] :] if name in seen else [entry]
+                yield from (self._message(*each) for each in missed)
             yield registry_pb2.WatchAliasesResponse(is_snapshot_complete=True, heartbeat_period=HEARTBEAT)
 
         async for message in self.feed.follow(first):

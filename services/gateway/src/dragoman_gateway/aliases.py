@@ -4,11 +4,13 @@
 
     verified event -> AliasTable.apply -> find(tenant, model, alias) -> AliasTarget
 
-An event that does not continue the chain seen so far is refused and the table stays as it was. The stream skips events
-that were written while it was down, so a gap is accepted; going back, or a second event at a known place, is not.
+An event that does not continue the chain seen so far is refused and the table stays as it was. A stream that knew
+nothing of what was seen begins with the newest event, so a gap is accepted; going back, or a second event at a known
+place, is not.
+A registry that shows less of an alias than was seen here has lost it, or hides it: what was seen holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,6 +35,10 @@ class AliasTarget:
         return (self.stable.tenant, self.stable.model, self.alias)
 
 
+AliasName = tuple[str, str, str]
+"""Tenant, model, alias."""
+
+
 class AliasTable:
     """The newest event of each alias."""
 
@@ -53,6 +59,10 @@ class AliasTable:
         self._targets[target.name] = target
         return known
 
+    def seen(self) -> dict[AliasName, int]:
+        """The sequence of the newest event of every alias."""
+        return {name: target.sequence for name, target in self._targets.items()}
+
     def find(self, tenant: str, model: str, alias: str) -> AliasTarget | None:
         return self._targets.get((tenant, model, alias))
 
@@ -65,6 +75,13 @@ class AliasTable:
     def of_model(self, tenant: str, model: str) -> Iterator[AliasTarget]:
         """The model's aliases."""
         return (target for target in self.of_tenant(tenant) if target.stable.model == model)
+
+
+def less_than_seen(seen: Mapping[AliasName, int], shown: Mapping[AliasName, int]) -> list[tuple[AliasName, int, int]]:
+    """The aliases of which less is shown than was seen, each with the sequence seen and the one shown (0: none)."""
+    return sorted(
+        (name, sequence, shown.get(name, 0)) for name, sequence in seen.items() if shown.get(name, 0) < sequence
+    )
 
 
 def _check_continues(known: AliasTarget, target: AliasTarget) -> None:

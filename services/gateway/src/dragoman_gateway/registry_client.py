@@ -4,7 +4,7 @@
 
     GetVersion -> envelope -> verify_manifest -> ServedVersion (kept); tombstone -> verify_tombstone -> Withdrawals
     a version in use -> GetVersion again, in the background -> tombstone?
-    WatchAliases -> verify_alias_event -> Router
+    WatchAliases, from what was seen on -> verify_alias_event -> Router; ListModels -> less than was seen? -> log
 
 The plain fields of a reply are for display; what is read from them is only which record to expect in the envelope.
 """
@@ -12,6 +12,8 @@ The plain fields of a reply are for display; what is read from them is only whic
 import asyncio
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Iterable
+from itertools import islice
 
 import grpc
 
@@ -20,7 +22,7 @@ from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
 from dragoman_common.auth import calling_as
 from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
 from dragoman_common.recheck import Rechecks
-from dragoman_gateway.aliases import AliasTarget
+from dragoman_gateway.aliases import AliasName, AliasTarget, less_than_seen
 from dragoman_gateway.clients import calling
 from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.refused_events import RefusedEvents
@@ -36,6 +38,8 @@ _MAX_VERSIONS = 10_000
 """Versions kept, about 1 kB each: they never change, so only memory bounds them."""
 
 _PAGE_SIZE = 1_000
+_MAX_SEEN = 10_000
+"""The registry takes no more; of the aliases beyond it sends the newest event, as to one who has seen nothing."""
 _logger = logging.getLogger(__name__)
 
 
@@ -181,7 +185,11 @@ class RegistryHistory:
 
 
 class AliasWatch:
-    """Follows every tenant's aliases into the router."""
+    """Follows every tenant's aliases into the router.
+
+    Each watch goes on from what was seen. That shows what was missed, but not what is gone: a registry whose store lost
+    an event sends nothing, as if there were nothing new. So its lists are compared with what was seen after each snapshot.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, keys: VerifyingKeys, catalogue: RegistryCatalogue, router: Router
@@ -191,31 +199,75 @@ class AliasWatch:
         self._catalogue = catalogue
         self._router = router
         self._refused = RefusedEvents(self._check, router.apply)
+        # What the watch that is open was told, until its snapshot is compared with it.
+        self._told: dict[AliasName, int] = {}
+        self._to_compare: asyncio.Queue[dict[AliasName, int]] = asyncio.Queue(maxsize=1)
 
     async def run(self) -> None:
         """Follow until cancelled. While the registry is away, aliases stay where they were."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._refused.run())
-            group.create_task(
-                follow(
-                    "registry aliases",
-                    lambda: self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True), timeout=WATCH_LIFE_S),
-                    self.take,
-                    lambda: None,
-                )
-            )
+            group.create_task(self._compare_snapshots())
+            group.create_task(follow("registry aliases", self._open, self.take, self._told.clear))
 
     async def take(self, message: pb.WatchAliasesResponse) -> None:
         """Believe one message, or refuse it and keep what was."""
         if message.HasField("event"):
             event = message.event
+            where = {"tenant": event.tenant, "model": event.model, "alias": event.alias}
             try:
                 await self._apply(event)
             except DataLossError as error:
-                _logger.error("alias event refused", extra={"model": event.model, "reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+                _logger.error("alias event refused", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
                 self._router.refuse(event.tenant, event.model, event.alias, error.message)
         if message.is_snapshot_complete:
             self._router.is_complete = True
+            if self._told and not self._to_compare.full():
+                self._to_compare.put_nowait(dict(self._told))
+            self._told.clear()
+
+    def _open(self) -> grpc.aio.UnaryStreamCall[pb.WatchAliasesRequest, pb.WatchAliasesResponse]:
+        self._told.update(islice(sorted(self._router.seen().items()), _MAX_SEEN))
+        seen = [
+            pb.SeenAlias(tenant=tenant, model=model, alias=alias, sequence=sequence)
+            for (tenant, model, alias), sequence in self._told.items()
+        ]
+        return self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True, seen=seen), timeout=WATCH_LIFE_S)
+
+    async def _compare_snapshots(self) -> None:
+        while True:
+            seen = await self._to_compare.get()
+            try:
+                shown = await self._shown({tenant for tenant, _, _ in seen})
+            except (DragomanError, ContractBrokenError) as error:
+                _logger.warning("aliases not compared with what was seen", extra={"reason": str(error)})
+                continue
+            for (tenant, model, alias), sequence, shown_sequence in less_than_seen(seen, shown):
+                _logger.error(
+                    "the registry shows less of an alias than was seen; what was seen holds",
+                    extra={
+                        "tenant": tenant,
+                        "model": model,
+                        "alias": alias,
+                        "seen_sequence": sequence,
+                        "shown_sequence": shown_sequence,
+                    },
+                )
+
+    async def _shown(self, tenants: Iterable[str]) -> dict[AliasName, int]:
+        """The newest sequence of each alias as the registry says it: enough to notice that it says less."""
+        shown: dict[AliasName, int] = {}
+        for tenant in sorted(tenants):
+            request = pb.ListModelsRequest(page_size=_PAGE_SIZE)
+            with calling_as(tenant), calling("registry"):
+                while True:
+                    page = await self._stub.ListModels(request)
+                    for model in page.models:
+                        shown |= {(tenant, model.model, event.alias): event.sequence for event in model.aliases}
+                    if not page.next_page_token:
+                        break
+                    request.page_token = page.next_page_token
+        return shown
 
     async def _apply(self, event: pb.AliasEvent) -> None:
         record = verify_alias_event(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, UnavailableError
-from dragoman_gateway.aliases import AliasTable, AliasTarget
+from dragoman_gateway.aliases import AliasName, AliasTable, AliasTarget
 from dragoman_gateway.ports import AliasHistory, VersionCatalogue
 from dragoman_gateway.selector import Selector
 from dragoman_gateway.stand_in import StandIns
@@ -76,6 +76,10 @@ class Router:
         if replaced is not None:
             self._stand_ins.moved(replaced, target)
         self._workers.announce()
+
+    def seen(self) -> dict[AliasName, int]:
+        """The sequence of the newest verified event of every alias, for a watch that goes on from there."""
+        return self._aliases.seen()
 
     def refuse(self, tenant: str, model: str, alias: str, reason: str) -> None:
         """Remember that an event about this alias did not hold. An alias that has a verified target keeps it."""
