@@ -16,6 +16,8 @@ from dragoman_common.server import Service
 from dragoman_common.testing import Running, running
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.alias_book import AliasBook
+from dragoman_worker.alias_follower import AliasFollower
+from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
@@ -153,7 +155,7 @@ class Follower:
 
 @pytest.fixture
 async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follower]]]:
-    started: list[tuple[Placement, asyncio.Task]] = []
+    started: list[tuple[Placement, asyncio.Task, Cache]] = []
 
     async def start(**changes) -> Follower:
         launcher = RecordingLauncher(environment=child_environment(os.environ, 1), num_threads=1, load_timeout_s=60)
@@ -165,8 +167,11 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
             max_concurrent_loads=changes.pop("max_concurrent_loads", 2),
         )
         placement = Placement(
-            registry=world.registry,
-            book=AliasBook(world.registry, world.keys, SystemClock()),
+            follower=AliasFollower(
+                world.registry,
+                AliasBook(world.registry, world.keys, SystemClock()),
+                AliasMemory(cache_folder, world.keys),
+            ),
             starter=VersionStarter(
                 registry=world.registry,
                 keys=world.keys,
@@ -179,11 +184,12 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
             clock=SystemClock(),
             limits=PlacementLimits(linger_ms=linger_ms, first_retry_ms=20, max_retry_ms=100),
         )
-        started.append((placement, asyncio.create_task(placement.follow())))
+        started.append((placement, asyncio.create_task(placement.follow()), cache))
         return Follower(placement, launcher, cache_folder)
 
     yield start
-    for placement, task in started:
+    for placement, task, cache in started:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await placement.close()
+        cache.close()

@@ -8,6 +8,7 @@ from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import current_caller
+from dragoman_common.errors import UnimplementedError
 
 POLICY = {
     f"/dragoman.registry.v1.RegistryService/{method}": frozenset({"worker"})
@@ -18,10 +19,12 @@ POLICY = {
 class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
     def __init__(self, registry) -> None:
         self.registry = registry
+        self.url = None
 
     async def WatchAliases(self, request, _context):
         assert request.all_tenants
-        async for update in self.registry.watch_aliases():
+        seen = {(one.tenant, one.model, one.alias): one.sequence for one in request.seen}
+        async for update in self.registry.watch_aliases(seen):
             event = pb.AliasEvent(
                 tenant=update.tenant,
                 model=update.model,
@@ -46,9 +49,21 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
         ]
         return pb.ListAliasEventsResponse(events=events[:2], next_page_token=str(after + 2) if events[2:] else "")
 
+    async def GetAlias(self, request, _context):
+        newest = await self.registry.newest_sequence(current_caller().tenant, request.model, request.alias)
+        return pb.GetAliasResponse(event=pb.AliasEvent(sequence=newest))
+
     async def GetVersion(self, request, _context):
-        envelope = await self.registry.manifest_envelope(current_caller().tenant, request.model, request.number)
-        return pb.GetVersionResponse(version=pb.ModelVersion(manifest=signed_pb2.SignedRecord(envelope=envelope)))
+        envelopes = await self.registry.version(current_caller().tenant, request.model, request.number)
+        version = pb.ModelVersion(manifest=signed_pb2.SignedRecord(envelope=envelopes.manifest))
+        if envelopes.tombstone is not None:
+            version.tombstone.record.envelope = envelopes.tombstone
+        return pb.GetVersionResponse(version=version)
+
+    async def GetFileUrl(self, _request, _context):
+        if self.url is None:
+            raise UnimplementedError("this store has no URLs; use DownloadFile")
+        return pb.GetFileUrlResponse(url=self.url)
 
     async def DownloadFile(self, request, _context):
         async for chunk in self.registry.download(

@@ -87,9 +87,14 @@ async def test_one_content_for_two_tenants_takes_its_room_once(world, publish, t
 async def test_copy_in_the_registry_is_checked_without_a_second_copy_on_the_disk(world, publish, tmp_path, watched):
     manifest = publish(1)
     bound = size_of(manifest)
-    await Loader(world.registry, Cache(tmp_path / "cache", max_bytes=bound)).prepare(manifest)
-    restarted = Loader(world.registry, Cache(tmp_path / "cache", max_bytes=bound))
-    await restarted.prepare(manifest)
+
+    async def load_and_end():
+        cache = Cache(tmp_path / "cache", max_bytes=bound)
+        await Loader(world.registry, cache).prepare(manifest)
+        cache.close()
+
+    await load_and_end()
+    await load_and_end()
     assert watched[0] <= bound
     assert set(world.registry.num_downloads.values()) == {2}
     world.registry.files["local", "r8", 1]["card.md"] += b"x"
@@ -97,12 +102,15 @@ async def test_copy_in_the_registry_is_checked_without_a_second_copy_on_the_disk
         await Loader(world.registry, Cache(tmp_path / "cache", max_bytes=bound)).prepare(manifest)
 
 
-@pytest.mark.parametrize("removed", [".", "sha256", "incoming", "versions"])
+@pytest.mark.parametrize("removed", [".", "sha256", "incoming", "workers", "lock"])
 async def test_cache_that_was_cleared_at_run_time_fills_again(world, publish, tmp_path, removed):
     first, second = publish(1), publish(2)
     loader = Loader(world.registry, Cache(tmp_path / "cache", max_bytes=1 << 30))
     await loader.prepare(first)
-    shutil.rmtree(tmp_path / "cache" / removed)
+    if removed == "lock":
+        (tmp_path / "cache" / removed).unlink()
+    else:
+        shutil.rmtree(tmp_path / "cache" / removed)
     for manifest in (first, second):
         files = await loader.prepare(manifest)
         assert {path.name for path in files.folder.iterdir()} == {file.path for file in manifest.files}

@@ -153,7 +153,7 @@ async def test_file_that_the_manifest_does_not_list_never_reaches_the_disk(world
     world.point(manifest)
     follower = await follow()
     await follower.until_states({1: "READY"})
-    names = {path.name for path in (follower.cache_folder / "versions").rglob("*") if path.is_file()}
+    names = {path.name for path in (follower.cache_folder / "workers").glob("*/versions/**/*") if path.is_file()}
     assert names == {file.path for file in manifest.files}
 
 

@@ -7,6 +7,7 @@ import pytest
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import NotFoundError
 from dragoman_worker.alias_book import AliasBook
+from dragoman_worker.file_url import FileUrlReader
 from dragoman_worker.registry_client import RegistryClient
 
 
@@ -14,9 +15,9 @@ async def test_chain_is_read_backwards_to_its_first_event(world, registry_server
     for number in (1, 2, 3):
         world.point(world.publish(number, linear_package(number), tenant="acme"))
     async with registry_server.channel("worker") as channel:
-        client = RegistryClient(channel)
+        client = RegistryClient(channel, FileUrlReader())
         book = AliasBook(client, world.keys, SystemClock())
-        async for update in client.watch_aliases():
+        async for update in client.watch_aliases({}):
             if update.is_snapshot_complete:
                 break
             assert book.take(update) == ("acme", "r8", "prod")

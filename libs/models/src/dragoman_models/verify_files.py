@@ -63,7 +63,7 @@ class StreamCheck:
         self._digest = hashlib.sha256()
         self._size_bytes = 0
 
-    def add(self, chunk: bytes) -> None:
+    def add(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes.
 
         Raises:

@@ -18,9 +18,12 @@ from dragoman_models.verify import VerifyingKeys
 from dragoman_worker import metrics
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.alias_book import AliasBook
+from dragoman_worker.alias_follower import AliasFollower
+from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
+from dragoman_worker.file_url import FileUrlReader
 from dragoman_worker.loader import Loader
 from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
@@ -70,13 +73,14 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
         tokens=tokens,
         max_message_bytes=settings.server.max_message_bytes,
     ) as channel:
-        registry = RegistryClient(channel)
-        cache = await asyncio.to_thread(Cache, settings.cache_folder, max_bytes=settings.max_cache_bytes)
+        registry = RegistryClient(channel, await asyncio.to_thread(FileUrlReader, settings.file_url_ca_file))
+        cache = Cache(settings.cache_folder, max_bytes=settings.max_cache_bytes)
         keys = VerifyingKeys.load(settings.registry_keys_file)
         clock = SystemClock()
         placement = Placement(
-            registry=registry,
-            book=AliasBook(registry, keys, clock),
+            follower=AliasFollower(
+                registry, AliasBook(registry, keys, clock), AliasMemory(settings.cache_folder, keys)
+            ),
             starter=VersionStarter(
                 registry=registry,
                 keys=keys,

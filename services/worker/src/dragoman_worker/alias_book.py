@@ -9,21 +9,18 @@ it (placement.py).
     record -> the event before it, by the digest that the record names
 """
 
-import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError
 from dragoman_models.record import AliasRecord
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
+from dragoman_worker import audit
+from dragoman_worker.alias_memory import MAX_ALIASES
 from dragoman_worker.held_version import HeldVersion, State, VersionRef, failure_text
-from dragoman_worker.ports import AliasUpdate, Registry
-
-logger = logging.getLogger(__name__)
-
-AliasKey: TypeAlias = tuple[str, str, str]
+from dragoman_worker.ports import AliasKey, AliasUpdate, Registry
 
 MAX_REFUSED = 64
 MAX_SHOWN_CHARS = 128
@@ -51,6 +48,15 @@ class AliasBook:
     def records(self) -> Mapping[AliasKey, AliasRecord]:
         """The newest verified event of each alias."""
         return self._records
+
+    def seen(self) -> dict[AliasKey, int]:
+        """The place of the newest verified event of each alias; of more than MAX_ALIASES, some are left out."""
+        return {key: record.sequence for key, record in islice(self._records.items(), MAX_ALIASES)}
+
+    def restore(self, records: Iterable[AliasRecord]) -> None:
+        """Take over what was verified before this process began; what it has seen itself is newer."""
+        for record in records:
+            self._records.setdefault((record.tenant, record.model, record.alias), record)
 
     def refused(self) -> Iterator[HeldVersion]:
         """What the newest refused events claimed to point to; the oldest refusals are forgotten."""
@@ -110,7 +116,7 @@ class AliasBook:
         return record
 
     def _refuse(self, update: AliasUpdate, error: DataLossError) -> None:
-        logger.error("alias event refused", extra={"error": error.message[:1024]})
+        audit.refused(f"{update.tenant}/{update.model}/aliases/{update.alias}", failure_text(error))
         key = tenant, model, _ = _shown((update.tenant, update.model, update.alias))
         ref = VersionRef(tenant=tenant, model=model, number=update.stable_version, root_sha256="")
         refused = self._refused[key] = HeldVersion(ref, self._clock.now())

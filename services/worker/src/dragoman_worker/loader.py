@@ -1,43 +1,62 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a verified manifest to a folder of verified files.
+"""From a verified manifest to a folder of its files.
 
-Owns what is fetched, how often it is tried, and which content is in use. Not the disk (cache.py), not the signature
-(placement.py); the model process hashes once more what it parses (package_reader.py).
+Owns what is fetched, from where, how often it is tried, and how long a load waits for another worker of the node. Not
+the disk (cache.py), not the signature (starter.py).
 
-    manifest -> intact in the cache? -> no: room reserved, downloaded, hashed while it streams  -> folder of links
-                                     -> yes, at the first load: the registry's copy is hashed, and not kept
+    manifest -> in the cache? -> no: room, then fetched by one worker of the node and hashed as it arrives -> links
+                              -> yes, at the node's first load: the registry's copy is hashed, and not kept
 
-Loads run at the same time: what one is about to write is reserved until it is there, so together they keep the bound.
+What arrives is hashed here; what was here is hashed by the model process, whose own memory it then parses
+(package_reader.py), and here only when that process did not come up or has ended.
 """
 
 import asyncio
+import errno
 import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
-from weakref import WeakValueDictionary
 
-from dragoman_common.errors import UnavailableError
+from dragoman_common.errors import DeadlineExceededError, UnavailableError
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.record import VersionManifest
 from dragoman_models.verify_files import StreamCheck
-from dragoman_worker.cache import Cache
-from dragoman_worker.ports import ModelFiles, Registry
+from dragoman_worker.cache import Cache, Load
+from dragoman_worker.incoming import Incoming
+from dragoman_worker.ports import FileUrlError, ModelFiles, Registry
+
+logger = logging.getLogger(__name__)
 
 MAX_RESUMES = 3
+MAX_URLS = 2
+"""So many URLs in a row that bring not one byte, and the file comes through the registry."""
+
+MIN_URL_BYTES = 1 << 20
+"""Smaller files come through the registry: asking for a URL and connecting would cost more than they do."""
+
+MIN_FETCH_S = 120.0
+MIN_BYTES_PER_S = 1 << 20
+"""Both: how long one file may take in all, waiting for another worker of the node included."""
+
+POLL_S = 0.05
+"""How often a load looks whether another has brought what both want."""
 
 MAX_RECHECK_BYTES = 256 << 20
-"""Files up to this size are read from the registry at a version's first load, cached or not: damage to the store is
-then found and reported while a whole copy exists, not when the last cache has gone. Larger ones are taken from the
-cache where they are intact there."""
+"""Files up to this size are read from the registry at a version's first load on a node, cached or not: damage to the
+store is then found and reported while a whole copy exists, not when the last cache has gone. Larger ones are taken from
+the cache."""
 
 
 class _Sink(Protocol):
-    """Takes the bytes of one file."""
+    """Takes the bytes of one file, in their order. Blocking."""
 
     @property
     def num_bytes(self) -> int: ...
 
-    def append(self, chunk: bytes) -> None: ...
+    def append(self, chunk: bytes | memoryview) -> None: ...
 
 
 class _Checked:
@@ -47,7 +66,7 @@ class _Checked:
         self._check = StreamCheck(file, what=what)
         self.num_bytes = 0
 
-    def append(self, chunk: bytes) -> None:
+    def append(self, chunk: bytes | memoryview) -> None:
         self._check.add(chunk)
         self.num_bytes += len(chunk)
 
@@ -61,89 +80,89 @@ class Loader:
     def __init__(self, registry: Registry, cache: Cache) -> None:
         self._registry = registry
         self._cache = cache
-        self._in_use: dict[str, frozenset[str]] = {}
-        # By load: what it has yet to write. One of two loads at a time looks for room, or both would find the same.
-        self._reserved: dict[object, dict[str, int]] = {}
-        self._making_room = asyncio.Lock()
-        # By content: it arrives once at a time, so it takes its room once.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._checked_in_store: set[str] = set()
 
-    async def prepare(self, manifest: VersionManifest) -> ModelFiles:
-        """Return the version's files, every byte checked now, wherever it comes from.
+    async def prepare(self, manifest: VersionManifest, *, is_suspect: bool = False) -> ModelFiles:
+        """Return the version's files. What was fetched is checked; what was here, only if is_suspect.
 
         Until release, nothing of them is removed to make room.
+
+        Args:
+            manifest: Verified.
+            is_suspect: Hash what the cache holds, too, and fetch again what is wrong there.
 
         Raises:
             DataLossError: the registry sends other bytes than were signed.
             UnavailableError: the registry is away, or the disk does not take the files.
+            DeadlineExceededError: a file took too long, here or on its way to another worker of the node.
             FailedPreconditionError: they are larger than the cache may be.
         """
-        name = _folder_name(manifest)
-        self._in_use[name] = frozenset(file.sha256 for file in manifest.files)
-        load = object()
         try:
-            missing = [file for file in manifest.files if not await asyncio.to_thread(self._cache.is_intact, file)]
-            await self._reserve(load, {file.sha256: file.size_bytes for file in missing})
-            pending = self._reserved[load]
-            for file in manifest.files:
-                if file.sha256 in pending:
-                    is_checked = await self._download(manifest, file)
-                    del pending[file.sha256]
-                else:
-                    is_checked = name in self._checked_in_store or file.size_bytes > MAX_RECHECK_BYTES
-                if not is_checked:
-                    await self._check_in_store(manifest, file)
-            folder = await asyncio.to_thread(self._cache.link, name, manifest.files)
+            return await self._prepare(manifest, is_suspect=is_suspect)
         except OSError as error:
-            raise UnavailableError(f"the worker's cache cannot take the model's files: {error.strerror}") from error
-        finally:
-            self._reserved.pop(load, None)
-        self._checked_in_store.add(name)
+            raise UnavailableError(_disk_text(error)) from error
+
+    async def release(self, manifest: VersionManifest) -> None:
+        """The version is not loaded any more. Never fails: what stays behind goes with this process."""
+        try:
+            await asyncio.to_thread(self._cache.unlink, _folder_name(manifest))
+        except (OSError, UnavailableError) as error:
+            logger.warning("version's files not given back", extra={"version": _what(manifest), "error": str(error)})
+
+    async def _prepare(self, manifest: VersionManifest, *, is_suspect: bool) -> ModelFiles:
+        name = _folder_name(manifest)
+        load = await asyncio.to_thread(self._cache.begin, name, manifest.files)
+        try:
+            distinct = {file.sha256: file for file in manifest.files}
+            here = [file for sha256, file in distinct.items() if sha256 not in load.missing]
+            if is_suspect:
+                # Hashing leaves the interpreter's lock, so files are hashed side by side.
+                await asyncio.gather(*(asyncio.to_thread(load.check, file) for file in here))
+            await asyncio.to_thread(load.reserve)
+            for file in manifest.files:
+                if file.sha256 in load.missing:
+                    await self._bring(load, manifest, file)
+                if file.size_bytes <= MAX_RECHECK_BYTES and not await asyncio.to_thread(load.is_checked, file):
+                    await self._check_in_store(load, manifest, file)
+            folder = await asyncio.to_thread(load.finish)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(load.abandon))
+            raise
         return ModelFiles(
             folder=folder,
             sha256_by_path={file.path: file.sha256 for file in manifest.files},
             architecture=manifest.architecture,
         )
 
-    async def release(self, manifest: VersionManifest) -> None:
-        """The version is not loaded any more."""
-        name = _folder_name(manifest)
-        self._in_use.pop(name, None)
-        self._checked_in_store.discard(name)
-        await asyncio.to_thread(self._cache.unlink, name)
+    async def _bring(self, load: Load, manifest: VersionManifest, file: FileDigest) -> None:
+        """Write a file, or wait until another load, of this worker or another on the node, has written it."""
+        async with _time_limit(manifest, file):
+            while (incoming := await asyncio.to_thread(load.take, file, what=_what(manifest))) is None:
+                if file.sha256 not in load.missing:
+                    return
+                await asyncio.sleep(POLL_S)
+            await self._write(load, manifest, file, incoming)
 
-    async def _reserve(self, load: object, size_by_sha256: dict[str, int]) -> None:
-        async with self._making_room:
-            if size_by_sha256:
-                in_use = frozenset[str]().union(*self._in_use.values())
-                arriving = dict(size_by_sha256)
-                for reserved in self._reserved.values():
-                    arriving |= reserved
-                await asyncio.to_thread(self._cache.make_room, arriving, in_use=in_use)
-            self._reserved[load] = dict(size_by_sha256)
+    async def _write(self, load: Load, manifest: VersionManifest, file: FileDigest, incoming: Incoming) -> None:
+        try:
+            await self._fetch(manifest, file, incoming)
+            await asyncio.to_thread(load.keep, file, incoming)
+        finally:
+            await asyncio.shield(asyncio.to_thread(incoming.discard))
 
-    async def _download(self, manifest: VersionManifest, file: FileDigest) -> bool:
-        """Bring a file to the cache; False where another load brought the same content meanwhile."""
-        turn = self._turns.setdefault(file.sha256, asyncio.Lock())
-        async with turn:
-            if await asyncio.to_thread(self._cache.is_intact, file):
-                return False
-            incoming = await asyncio.to_thread(self._cache.begin, file, what=_what(manifest))
-            try:
-                await self._stream(manifest, file, incoming)
-                await asyncio.to_thread(incoming.keep)
-            finally:
-                await asyncio.to_thread(incoming.discard)
-        return True
-
-    async def _check_in_store(self, manifest: VersionManifest, file: FileDigest) -> None:
+    async def _check_in_store(self, load: Load, manifest: VersionManifest, file: FileDigest) -> None:
         checked = _Checked(file, what=_what(manifest))
-        await self._stream(manifest, file, checked)
+        async with _time_limit(manifest, file):
+            await self._fetch(manifest, file, checked)
         checked.finish()
+        await asyncio.to_thread(load.mark_checked, file)
 
-    async def _stream(self, manifest: VersionManifest, file: FileDigest, sink: _Sink) -> None:
+    async def _fetch(self, manifest: VersionManifest, file: FileDigest, sink: _Sink) -> None:
+        """By the store's URL where there is one, else through the registry; whatever breaks, from where it broke."""
+        if file.size_bytes >= MIN_URL_BYTES:
+            await self._fetch_by_url(manifest, file, sink)
         for attempt in range(MAX_RESUMES + 1):
+            if sink.num_bytes == file.size_bytes and file.size_bytes:
+                return
             try:
                 async for chunk in self._registry.download(
                     manifest.tenant, manifest.model, manifest.number, file.path, sink.num_bytes
@@ -154,6 +173,48 @@ class Loader:
                     raise
             else:
                 break
+
+    async def _fetch_by_url(self, manifest: VersionManifest, file: FileDigest, sink: _Sink) -> None:
+        """As far as URLs lead. One that expires on the way is followed by the next; progress is what bounds them."""
+        num_useless = 0
+        while sink.num_bytes < file.size_bytes and num_useless < MAX_URLS:
+            before = sink.num_bytes
+            try:
+                is_offered = await self._registry.pull(
+                    manifest.tenant,
+                    manifest.model,
+                    manifest.number,
+                    file.path,
+                    first_byte=before,
+                    size_bytes=file.size_bytes,
+                    append=sink.append,
+                )
+            except (FileUrlError, UnavailableError):
+                num_useless = 0 if sink.num_bytes > before else num_useless + 1
+            else:
+                if not is_offered:
+                    return
+
+
+@asynccontextmanager
+async def _time_limit(manifest: VersionManifest, file: FileDigest) -> AsyncIterator[None]:
+    limit_s = MIN_FETCH_S + file.size_bytes / MIN_BYTES_PER_S
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise DeadlineExceededError(
+            f"{_what(manifest)}/{file.path}: not fetched within {limit_s:.0f} s, by this worker or another of the node"
+        ) from None
+
+
+def _disk_text(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "the disk that holds the worker's cache (CACHE_FOLDER) is full: make room on it, or lower MAX_CACHE_BYTES "
+            "below its size; the load is tried again by itself"
+        )
+    return f"the worker's cache (CACHE_FOLDER) cannot take the model's files: {error.strerror}"
 
 
 def _what(manifest: VersionManifest) -> str:

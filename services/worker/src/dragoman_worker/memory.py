@@ -4,10 +4,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 from dragoman_common.errors import NotFoundError, UnavailableError
-from dragoman_worker.ports import AliasUpdate
+from dragoman_worker.ports import AliasKey, AliasUpdate, FileUrlError, VersionEnvelopes
 
 
 class MemoryRegistry:
@@ -15,15 +16,25 @@ class MemoryRegistry:
 
     Attributes:
         is_away: Every call fails, and watches break.
-        num_downloads: By path.
+        num_downloads: By path; num_pulls: the same.
         num_failing_downloads: So many of the next downloads fail as if it were away.
         alias_history: What alias_envelope finds, by alias and sequence.
+        tombstones: By version.
+        seen: What each watch said that it had seen, newest last.
+        has_urls: Files can be pulled.
+        pull_breaks_at: Pulls fail when they come to this byte of a file.
     """
 
     def __init__(self) -> None:
-        self._updates: dict[tuple[str, str, str], AliasUpdate] = {}
+        self._updates: dict[AliasKey, AliasUpdate] = {}
         self._watchers: set[asyncio.Queue[AliasUpdate | None]] = set()
-        self.alias_history: defaultdict[tuple[str, str, str], dict[int, bytes]] = defaultdict(dict)
+        self.alias_history: defaultdict[AliasKey, dict[int, bytes]] = defaultdict(dict)
+        self._sequences: dict[AliasKey, int] = {}
+        self.seen: list[dict[AliasKey, int]] = []
+        self.tombstones: dict[tuple[str, str, int], bytes] = {}
+        self.has_urls = False
+        self.pull_breaks_at: int | None = None
+        self.num_pulls: defaultdict[str, int] = defaultdict(int)
         self.manifests: dict[tuple[str, str, int], bytes] = {}
         self.files: dict[tuple[str, str, int], dict[str, bytes]] = {}
         self.is_away = False
@@ -34,23 +45,41 @@ class MemoryRegistry:
         """Store an event and tell the watchers; one without a sequence enters no history."""
         if sequence is not None:
             self.alias_history[update.tenant, update.model, update.alias][sequence] = update.envelope
+            self._sequences[update.tenant, update.model, update.alias] = sequence
         self._updates[update.tenant, update.model, update.alias] = update
         for queue in self._watchers:
             queue.put_nowait(update)
+
+    def lose_events_after(self, key: AliasKey, sequence: int) -> None:
+        """Forget an alias's newest events, as a store would from which they were removed."""
+        history = self.alias_history[key]
+        for lost in [place for place in history if place > sequence]:
+            del history[lost]
+        if sequence:
+            self._updates[key] = replace(self._updates[key], envelope=history[sequence])
+            self._sequences[key] = sequence
+        else:
+            del self._updates[key], self._sequences[key]
 
     def break_watches(self) -> None:
         """End every stream as a restart would."""
         for queue in self._watchers:
             queue.put_nowait(None)
 
-    async def watch_aliases(self) -> AsyncIterator[AliasUpdate]:
+    async def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
         """See ports.Registry."""
         self._check()
+        self.seen.append(dict(seen))
         queue: asyncio.Queue[AliasUpdate | None] = asyncio.Queue()
         self._watchers.add(queue)
         try:
-            for update in list(self._updates.values()):
-                yield update
+            for key, update in list(self._updates.items()):
+                if key not in seen or key not in self._sequences:
+                    yield update
+                    continue
+                for sequence, envelope in sorted(self.alias_history[key].items()):
+                    if sequence > seen[key]:
+                        yield replace(update, envelope=envelope)
             yield AliasUpdate(is_snapshot_complete=True)
             while (update_or_end := await queue.get()) is not None:
                 yield update_or_end
@@ -66,13 +95,22 @@ class MemoryRegistry:
         except KeyError:
             raise NotFoundError(f"{model}@{alias} has no event {sequence}") from None
 
-    async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
+    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
         """See ports.Registry."""
         self._check()
         try:
-            return self.manifests[tenant, model, number]
+            return self._sequences[tenant, model, alias]
+        except KeyError:
+            raise NotFoundError(f"{model}@{alias} does not exist") from None
+
+    async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
+        """See ports.Registry."""
+        self._check()
+        try:
+            manifest = self.manifests[tenant, model, number]
         except KeyError:
             raise NotFoundError(f"{model} has no version {number}") from None
+        return VersionEnvelopes(manifest=manifest, tombstone=self.tombstones.get((tenant, model, number)))
 
     async def download(
         self, tenant: str, model: str, number: int, path: str, offset_bytes: int
@@ -90,6 +128,33 @@ class MemoryRegistry:
         step = 1 << 16
         for start in range(offset_bytes, len(content), step):
             yield content[start : start + step]
+
+    async def pull(
+        self,
+        tenant: str,
+        model: str,
+        number: int,
+        path: str,
+        *,
+        first_byte: int,
+        size_bytes: int,
+        append: Callable[[memoryview], None],
+    ) -> bool:
+        """See ports.Registry."""
+        self._check()
+        if not self.has_urls:
+            return False
+        self.num_pulls[path] += 1
+        content = self.files[tenant, model, number][path]
+        if len(content) != size_bytes:
+            raise FileUrlError("the store has another size")
+        ends_at = size_bytes if self.pull_breaks_at is None else max(first_byte, self.pull_breaks_at)
+        step = 1 << 16
+        for start in range(first_byte, ends_at, step):
+            await asyncio.to_thread(append, memoryview(content)[start : min(start + step, ends_at)])
+        if ends_at < size_bytes:
+            raise FileUrlError("the store's answer ended early")
+        return True
 
     def _check(self) -> None:
         if self.is_away:

@@ -47,6 +47,17 @@ def read_package(folder: Path, sha256_by_path: Mapping[str, str], *, keep: froze
     return kept
 
 
+def read_checked(folder: Path, path: str, sha256_by_path: Mapping[str, str]) -> bytes:
+    """Return one file's content, checked; the others are not looked at.
+
+    Raises:
+        DataLossError: it is not listed, is missing, is a link or no plain file, or has another digest.
+    """
+    if path not in sha256_by_path:
+        raise DataLossError(f"{path!r} is not listed in the version's manifest")
+    return _read(folder, check_path(path), sha256_by_path[path], is_kept=True)
+
+
 def _names(folder: Path) -> set[str]:
     names = set()
     try:

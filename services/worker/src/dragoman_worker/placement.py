@@ -21,13 +21,15 @@ from datetime import datetime
 from typing import TypeAlias
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DragomanError
-from dragoman_worker.alias_book import AliasBook, AliasKey, refs_of
+from dragoman_common.errors import DataLossError, DragomanError
+from dragoman_worker import audit
+from dragoman_worker.alias_book import refs_of
+from dragoman_worker.alias_follower import AliasFollower
 from dragoman_worker.backoff import Backoff
 from dragoman_worker.held_version import HeldVersion, State, VersionRef, failure_text
-from dragoman_worker.ports import AliasUpdate, ModelFailedError, Registry, RunnerEndedError
+from dragoman_worker.ports import AliasKey, ModelFailedError, RunnerEndedError
 from dragoman_worker.stand_in import StandIns, is_lasting
-from dragoman_worker.starter import VersionStarter
+from dragoman_worker.starter import VersionStarter, VersionWithdrawnError
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +55,22 @@ class Placement:
     """Follows the registry. follow runs in the background; the rest answers from memory."""
 
     def __init__(
-        self, *, registry: Registry, book: AliasBook, starter: VersionStarter, clock: Clock, limits: PlacementLimits
+        self, *, follower: AliasFollower, starter: VersionStarter, clock: Clock, limits: PlacementLimits
     ) -> None:
         """Prepare; nothing runs before follow.
 
         Args:
-            registry: What is followed.
-            book: What is believed of it.
+            follower: Where every alias points, as far as it is believed.
             starter: Starts versions.
             clock: For the times that are reported.
             limits: See PlacementLimits.
         """
-        self._registry = registry
-        self._book = book
+        self._follower = follower
+        self._book = follower.book
         self._starter = starter
         self._clock = clock
         self._limits = limits
-        self._stand_ins = StandIns(book)
+        self._stand_ins = StandIns(follower.book)
         self._serving: dict[AliasKey, frozenset[VersionRef]] = {}
         self._held: dict[VersionKey, HeldVersion] = {}
         self._changed = asyncio.Event()
@@ -103,15 +104,7 @@ class Placement:
 
     async def follow(self) -> None:
         """Follow the registry until cancelled, through every break of the stream."""
-        backoff = Backoff(first_s=self._limits.first_retry_ms / 1000, max_s=self._limits.max_retry_ms / 1000)
-        while True:
-            await asyncio.sleep(backoff.next_s())
-            try:
-                async for update in self._registry.watch_aliases():
-                    backoff.reset()
-                    self._take(update)
-            except DragomanError as error:
-                logger.warning("the watch on aliases broke, watching again", extra={"error": error.message})
+        await self._follower.follow(self._updated, self._backoff())
 
     async def close(self) -> None:
         """End every process and start no other. Calls should have drained before."""
@@ -123,11 +116,13 @@ class Placement:
         await asyncio.gather(*(one.engine.close() for one in self._held.values() if one.engine is not None))
         self._held.clear()
 
-    def _take(self, update: AliasUpdate) -> None:
-        if update.envelope and (key := self._book.take(update)) is not None:
-            self._stand_ins.drop(key)
-        self._has_snapshot = self._has_snapshot or update.is_snapshot_complete
-        self._reconcile()
+    def _updated(self, moved: AliasKey | None, is_snapshot_complete: bool) -> None:
+        if moved is not None:
+            self._stand_ins.drop(moved)
+        self._has_snapshot = self._has_snapshot or is_snapshot_complete
+        # Not before: what is remembered of an alias may be older than what the snapshot has yet to say.
+        if self._has_snapshot:
+            self._reconcile()
 
     def _reconcile(self) -> None:
         """Start what is wanted, retire what nothing needs; called after every change."""
@@ -195,7 +190,7 @@ class Placement:
         self._reconcile()
 
     async def _load(self, held: HeldVersion) -> None:
-        backoff = Backoff(first_s=self._limits.first_retry_ms / 1000, max_s=self._limits.max_retry_ms / 1000)
+        backoff = self._backoff()
         num_failures = 0
         while True:
             await asyncio.sleep(backoff.next_s())
@@ -218,6 +213,9 @@ class Placement:
 
     async def _failed(self, held: HeldVersion, error: Exception, num_failures: int) -> None:
         logger.error("version not loaded", extra={"version": held.ref.name, "error": failure_text(error)})
+        if isinstance(error, DataLossError | VersionWithdrawnError) and held.reason != failure_text(error):
+            # Once for each reason, not for each attempt.
+            audit.refused(held.ref.name, failure_text(error))
         if is_lasting(error, num_failures):
             for key in list(self._book.records):
                 if key not in self._serving:
@@ -225,6 +223,9 @@ class Placement:
         # Only now: while the way back is read, this worker is not settled.
         held.move(State.FAILED, self._clock.now(), failure_text(error))
         self._reconcile()
+
+    def _backoff(self) -> Backoff:
+        return Backoff(first_s=self._limits.first_retry_ms / 1000, max_s=self._limits.max_retry_ms / 1000)
 
 
 def _key(held: HeldVersion) -> VersionKey:

@@ -6,11 +6,12 @@ Owns the protocols, the values that cross them and the failures they document. A
 process_runner.py; fakes: memory.py.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from dragoman_common.errors import UnavailableError
 from dragoman_worker.request import Scores, TokenIds
 
 
@@ -25,6 +26,14 @@ class ModelFiles:
     folder: Path
     sha256_by_path: Mapping[str, str]
     architecture: str = ""
+
+
+AliasKey: TypeAlias = tuple[str, str, str]
+"""Tenant, model, alias."""
+
+
+class FileUrlError(UnavailableError):
+    """The store did not give a file by its URL. The text never holds the URL."""
 
 
 class ModelFailedError(RuntimeError):
@@ -106,11 +115,35 @@ class AliasUpdate:
     is_snapshot_complete: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionEnvelopes:
+    """What is signed about a version.
+
+    Attributes:
+        manifest: Its manifest.
+        tombstone: The word that it is withdrawn; None where there is none.
+    """
+
+    manifest: bytes
+    tombstone: bytes | None = None
+
+
 class Registry(Protocol):
     """Where placement comes from. While it is away, calls fail with UnavailableError or DeadlineExceededError."""
 
-    def watch_aliases(self) -> AsyncIterator[AliasUpdate]:
-        """The newest event of every alias of every tenant, then each new one; ends or fails when the stream breaks."""
+    def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
+        """The aliases of every tenant; ends or fails when the stream breaks.
+
+        First, of each alias in seen, every event after that sequence, and of the others the newest; then each new one.
+        """
+        ...
+
+    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
+        """Return the place of an alias's newest event in its chain, as the registry has it: nobody has signed that.
+
+        Raises:
+            NotFoundError: there is no such alias.
+        """
         ...
 
     async def alias_envelope(self, tenant: str, model: str, alias: str, sequence: int) -> bytes:
@@ -121,8 +154,8 @@ class Registry(Protocol):
         """
         ...
 
-    async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
-        """Return the signed manifest of a version.
+    async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
+        """Return what is signed about a version.
 
         Raises:
             NotFoundError: there is no such version.
@@ -133,6 +166,37 @@ class Registry(Protocol):
         """The bytes of one file from an offset on.
 
         Raises:
+            NotFoundError: there is no such file.
+        """
+        ...
+
+    async def pull(
+        self,
+        tenant: str,
+        model: str,
+        number: int,
+        path: str,
+        *,
+        first_byte: int,
+        size_bytes: int,
+        append: Callable[[memoryview], None],
+    ) -> bool:
+        """Read one file past the registry, from the store's own URL for it, where the store has such URLs.
+
+        Args:
+            tenant: Whose.
+            model: The model.
+            number: The version.
+            path: The file.
+            first_byte: Where to begin.
+            size_bytes: Of the whole file.
+            append: Takes the next bytes, in a thread; they are valid until it returns. What it raises is raised.
+
+        Returns:
+            False where the store has no URLs: nothing was read. True when all was.
+
+        Raises:
+            FileUrlError: the URL does not lead to all of it. What append was given is to be kept.
             NotFoundError: there is no such file.
         """
         ...

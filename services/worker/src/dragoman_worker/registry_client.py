@@ -7,19 +7,21 @@ signatures are placement.py's.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import grpc
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import calling_as
-from dragoman_common.errors import NotFoundError, UnavailableError
+from dragoman_common.errors import NotFoundError, UnavailableError, UnimplementedError
 from dragoman_common.status import translated
-from dragoman_worker.ports import AliasUpdate
+from dragoman_worker.file_url import FileUrlReader
+from dragoman_worker.ports import AliasKey, AliasUpdate, VersionEnvelopes
 
 WATCH_TIMEOUT_S = 3600.0
-DOWNLOAD_TIMEOUT_S = 600.0
+DOWNLOAD_TIMEOUT_S = 3600.0
 FIRST_MESSAGE_TIMEOUT_S = 30.0
 MISSED_HEARTBEATS = 3
 EVENTS_PER_PAGE = 1_000
@@ -28,14 +30,20 @@ EVENTS_PER_PAGE = 1_000
 class RegistryClient:
     """See ports.Registry."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, url_reader: FileUrlReader) -> None:
+        self._url_reader = url_reader
         self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = registry_pb2_grpc.RegistryServiceStub(channel)
 
-    async def watch_aliases(self) -> AsyncIterator[AliasUpdate]:
+    async def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
         """See ports.Registry. A stream that is silent for three heartbeats is broken."""
         silence_s = FIRST_MESSAGE_TIMEOUT_S
+        known = (
+            pb.SeenAlias(tenant=tenant, model=model, alias=alias, sequence=sequence)
+            for (tenant, model, alias), sequence in seen.items()
+        )
+        request = pb.WatchAliasesRequest(all_tenants=True, seen=known)
         with calling_as(""):
-            call = self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True), timeout=WATCH_TIMEOUT_S)
+            call = self._stub.WatchAliases(request, timeout=WATCH_TIMEOUT_S)
         replies = aiter(call)
         try:
             while True:
@@ -69,11 +77,18 @@ class RegistryClient:
             last = page.events[-1].sequence
             request.page_token = page.next_page_token
 
-    async def manifest_envelope(self, tenant: str, model: str, number: int) -> bytes:
+    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
         """See ports.Registry."""
         with translated(), calling_as(tenant):
-            reply = await self._stub.GetVersion(pb.GetVersionRequest(model=model, number=number))
-        return reply.version.manifest.envelope
+            reply = await self._stub.GetAlias(pb.GetAliasRequest(model=model, alias=alias))
+        return reply.event.sequence
+
+    async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
+        """See ports.Registry."""
+        with translated(), calling_as(tenant):
+            version = (await self._stub.GetVersion(pb.GetVersionRequest(model=model, number=number))).version
+        tombstone = version.tombstone.record.envelope if version.HasField("tombstone") else None
+        return VersionEnvelopes(manifest=version.manifest.envelope, tombstone=tombstone)
 
     async def download(
         self, tenant: str, model: str, number: int, path: str, offset_bytes: int
@@ -89,6 +104,44 @@ class RegistryClient:
                     yield reply.data
         finally:
             call.cancel()
+
+    async def pull(
+        self,
+        tenant: str,
+        model: str,
+        number: int,
+        path: str,
+        *,
+        first_byte: int,
+        size_bytes: int,
+        append: Callable[[memoryview], None],
+    ) -> bool:
+        """See ports.Registry."""
+        request = pb.GetFileUrlRequest(model=model, number=number, path=path)
+        try:
+            with translated(), calling_as(tenant):
+                reply = await self._stub.GetFileUrl(request)
+        except UnimplementedError:
+            return False
+        stopped = threading.Event()
+        reading = asyncio.ensure_future(
+            asyncio.to_thread(
+                self._url_reader.read,
+                reply.url,
+                first_byte=first_byte,
+                size_bytes=size_bytes,
+                append=append,
+                is_stopped=stopped.is_set,
+            )
+        )
+        try:
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            # What append writes to is closed after this, so the thread must have ended.
+            stopped.set()
+            await asyncio.gather(reading, return_exceptions=True)
+            raise
+        return True
 
 
 def _update_from_pb(reply: pb.WatchAliasesResponse) -> AliasUpdate:

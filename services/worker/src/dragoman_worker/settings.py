@@ -21,11 +21,13 @@ class WorkerSettings:
     registry_target: str
     """host:port of the registry."""
     cache_folder: Path
-    """Model files by content; owned by this process alone."""
+    """Model files by content; workers on one machine share it by naming the same folder."""
     registry_keys_file: Path
     """PEM public keys whose signatures on versions and aliases count."""
+    file_url_ca_file: Path | None = None
+    """PEM authorities for the TLS certificate of the store that file URLs lead to, beside the system's."""
     max_cache_bytes: int = 20 * 1024**3
-    """The cache's bound; versions in use beyond it fail to load."""
+    """The cache's bound, for all workers that share it; versions in use beyond it fail to load."""
     max_loaded_versions: int = 32
     """Versions held at once, those that load and drain counted: each is a process with its model's memory. A promotion
     needs a place beside the version that it replaces."""

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 from dragoman_common.errors import DeadlineExceededError, DragomanError, UnavailableError
 from dragoman_models.record import AliasRecord
-from dragoman_worker.alias_book import AliasBook, AliasKey, stable_of
+from dragoman_worker.alias_book import AliasBook, stable_of
 from dragoman_worker.held_version import VersionRef
-from dragoman_worker.ports import RunnerEndedError
+from dragoman_worker.ports import AliasKey, RunnerEndedError
 from dragoman_worker.starter import VersionLimitError
 
 logger = logging.getLogger(__name__)

@@ -4,30 +4,36 @@
 
 Owns one attempt. Not which versions, nor when it is tried again (placement.py).
 
-    ref -> place -> turn -> manifest: signature, place, digest -> files -> config -> engine started -> held.engine
+    ref -> place -> turn -> manifest: signature, place, digest -> withdrawn? -> files -> config -> engine started
+        -> held.engine
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 from dragoman_common.errors import DataLossError, FailedPreconditionError
 from dragoman_models.package import MODEL_FILE, ModelConfig, parse_model_config
+from dragoman_models.record import VersionManifest
+from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys, verify_manifest
 from dragoman_worker.engine import Engine
-from dragoman_worker.held_version import HeldVersion
+from dragoman_worker.held_version import HeldVersion, VersionRef
 from dragoman_worker.loader import Loader
-from dragoman_worker.package_reader import read_package
-from dragoman_worker.ports import ModelFiles, Registry, RunnerEndedError
+from dragoman_worker.package_reader import read_checked
+from dragoman_worker.ports import ModelFiles, Registry, RunnerEndedError, VersionEnvelopes
 
 MakeEngine: TypeAlias = Callable[[str, Callable[[], Awaitable[ModelFiles]], Callable[[], None]], Engine]
 
 
 class VersionLimitError(FailedPreconditionError):
     """The worker holds as many versions as it may. It says nothing about the version that found no place."""
+
+
+class VersionWithdrawnError(FailedPreconditionError):
+    """The registry has signed that the version is out of use for good."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +77,7 @@ class VersionStarter:
 
         Raises:
             VersionLimitError: no place.
+            VersionWithdrawnError: it may not be used any more.
             DataLossError: something is not what was signed.
             DragomanError: it cannot be fetched, or is no model that this worker can run.
             ModelFailedError, RunnerEndedError: see ports.ModelLauncher.
@@ -96,17 +103,53 @@ class VersionStarter:
 
     async def _start(self, held: HeldVersion, on_change: Callable[[], None]) -> None:
         ref = held.ref
-        envelope = await self._registry.manifest_envelope(ref.tenant, ref.model, ref.number)
-        manifest = verify_manifest(envelope, self._keys, tenant=ref.tenant, model=ref.model, number=ref.number)
+        manifest = self._believed(ref, await self._registry.version(ref.tenant, ref.model, ref.number))
+        held.manifest = manifest
+        files = await self._loader.prepare(manifest)
+        try:
+            await self._run(held, manifest, files, on_change)
+        except DataLossError:
+            # Read from the registry just now, or found in the cache: what was damaged there is fetched again, once.
+            again = await self._loader.prepare(manifest, is_suspect=True)
+            await self._run(held, manifest, again, on_change)
+
+    def _believed(self, ref: VersionRef, envelopes: VersionEnvelopes) -> VersionManifest:
+        """The manifest of a version that may be used.
+
+        A tombstone that does not verify refuses the version, too: who can spoil one can as well spoil the manifest, and
+        must not bring a withdrawn version back that way. What is loaded already is not asked about again.
+        """
+        manifest = verify_manifest(
+            envelopes.manifest, self._keys, tenant=ref.tenant, model=ref.model, number=ref.number
+        )
         if manifest.root_sha256 != ref.root_sha256:
             raise DataLossError(f"{ref.name}: the alias names other content than the version's manifest")
-        held.manifest = manifest
-        config = await asyncio.to_thread(_read_config, await self._loader.prepare(manifest))
+        if envelopes.tombstone is None:
+            return manifest
+        tombstone = verify_tombstone(
+            envelopes.tombstone, self._keys, tenant=ref.tenant, model=ref.model, version=ref.number
+        )
+        if tombstone.root_sha256 != manifest.root_sha256:
+            raise DataLossError(f"{ref.name}: its tombstone speaks of other content")
+        raise VersionWithdrawnError(
+            f"{ref.name} was withdrawn by {tombstone.withdrawn_by[:100]}: {tombstone.reason[:200]}"
+        )
+
+    async def _run(
+        self, held: HeldVersion, manifest: VersionManifest, files: ModelFiles, on_change: Callable[[], None]
+    ) -> None:
+        config = await asyncio.to_thread(_read_config, files)
         if config.labels != manifest.labels:
-            raise DataLossError(f"{ref.name}: {MODEL_FILE} and the manifest name different labels")
+            raise DataLossError(f"{held.ref.name}: {MODEL_FILE} and the manifest name different labels")
         size = config.architecture.hyperparameters.get("vocabulary_size")
         held.vocabulary_size = size if isinstance(size, int) else None
-        engine = self._make_engine(ref.name, partial(self._loader.prepare, manifest), on_change)
+        prepared = [files]
+
+        async def next_files() -> ModelFiles:
+            """For the first start what is here; for one after a process has ended nothing is taken for granted."""
+            return prepared.pop() if prepared else await self._loader.prepare(manifest, is_suspect=True)
+
+        engine = self._make_engine(held.ref.name, next_files, on_change)
         try:
             await engine.start()
         except BaseException:
@@ -117,5 +160,4 @@ class VersionStarter:
 
 
 def _read_config(files: ModelFiles) -> ModelConfig:
-    content = read_package(files.folder, files.sha256_by_path, keep=frozenset({MODEL_FILE}))
-    return parse_model_config(content[MODEL_FILE])
+    return parse_model_config(read_checked(files.folder, MODEL_FILE, files.sha256_by_path))
