@@ -36,7 +36,7 @@ from dragoman_worker.request import Scores
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
-TORCH_ARCHITECTURE = "rnn"
+TORCH_ARCHITECTURES = frozenset({"rnn", "transformer"})
 
 
 def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | None = None) -> int:

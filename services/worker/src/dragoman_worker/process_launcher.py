@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from dragoman_worker.forked_process import ForkedProcess, ForkServer
-from dragoman_worker.model_process import TORCH_ARCHITECTURE
+from dragoman_worker.model_process import TORCH_ARCHITECTURES
 from dragoman_worker.ports import ModelFiles, RunnerEndedError
 from dragoman_worker.process_runner import ProcessRunner
 
@@ -65,7 +65,7 @@ class ProcessLauncher:
         runner = None
         try:
             async with asyncio.timeout(self._load_timeout_s):
-                runner = await self._start(needs_torch=files.architecture == TORCH_ARCHITECTURE)
+                runner = await self._start(needs_torch=files.architecture in TORCH_ARCHITECTURES)
                 await runner.load(files, self._num_threads)
         except TimeoutError:
             if runner is not None:

@@ -14,10 +14,11 @@ from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
 from dragoman_client.cli.gc import gc
 from dragoman_client.cli.lineage import lineage
-from dragoman_client.cli.models import alias, history, models, publish
+from dragoman_client.cli.models import alias, history, models
 from dragoman_client.cli.output import say
 from dragoman_client.cli.platform import down, status, token, up
 from dragoman_client.cli.predict import feedback, predict
+from dragoman_client.cli.publish import publish
 from dragoman_client.cli.report import report
 from dragoman_client.cli.session import Session
 from dragoman_client.cli.train import train

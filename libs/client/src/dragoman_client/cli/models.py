@@ -1,15 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""models, publish, alias, history: what the registry holds."""
+"""models, alias, history: what the registry holds."""
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dragoman_client.cli.documents import Document, alias_document, model_document, version_document
+from dragoman_client.cli.documents import Document, alias_document, model_document
 from dragoman_client.cli.errors import failure
 from dragoman_client.cli.loading import Loading, loaded_or_none, loading_of, until_loaded
 from dragoman_client.cli.output import note, print_json, print_table, say
@@ -52,30 +51,6 @@ def models(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
                 (*named, a["alias"], a["version"], a["load_state"], a["load_reason"]) if a else (*named, *_NONE)
             )
     print_table(("model", "versions", "newest", "alias", "points to", "state", "why"), rows)
-
-
-def publish(
-    ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(help="model.json, weights and the rest.")],
-    *,
-    model: Annotated[str, typer.Option(help="The model to publish to.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Upload a model package as a new version."""
-    session = session_of(ctx)
-
-    async def call() -> Document:
-        async with session.operator() as operator:
-            response = await operator.publish(model, folder)
-            return {"created": response.created, "version": version_document(response.version)}
-
-    document = asyncio.run(call())
-    if as_json:
-        print_json(document)
-        return
-    version = document["version"]
-    known = "" if document["created"] else " (this content was there already)"
-    say(f"{version['model']} version {version['number']} ({version['root_sha256'][:12]}){known}")
 
 
 def alias(
