@@ -229,4 +229,6 @@ async def test_damage_is_logged_by_name(registry, served, refused, caplog):
 async def test_what_is_no_event_among_the_events_is_data_loss(registry, served, refused):
     registry.store.objects[f"{EVENT}x"] = b"{}"
     async with refused("DATA_LOSS", "no event was added"):
+        await served.move(1)
+    async with refused("DATA_LOSS", "no event was added"):
         await served.alias()

@@ -104,4 +104,4 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
     async def _chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
         check_name(model, field="model")
         check_name(alias, field="alias")
-        return await self._catalog.checked_chain(tenant, model, alias)
+        return await self._catalog.followed_chain(tenant, model, alias)

@@ -2,21 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What there is, in memory: lists of models and versions, and the newest event of every alias.
 
-Owns a copy of the store's verified records, filled by a scan at start, told of each write of this process, and repaired
-by a scan every while (another registry on the same store may have written). A record that does not verify is left out
-of the lists, logged, and answered with DATA_LOSS where it is asked for by name; nothing else is affected. What was
-here once and is gone from the store is DATA_LOSS too, never "not found".
+Owns a copy of the store's verified records, filled by a scan at start, told of each write of this process, woken by the
+news of others (wake), and repaired by a scan every while.
+
+    lists            memory
+    one version      one read, which must be the bytes that verified or verify now
+    one alias        the newest known event and the one after it, read; the chain before them from memory
+    moves, withdrawals, what a scan finds changed    the whole chain, read
+
+A record that does not verify is left out of the lists, logged, and answered with DATA_LOSS where it is asked for by
+name, until it verifies again; nothing else is affected. What was here once and is gone from the store is DATA_LOSS too,
+never "not found".
 """
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dragoman_common.errors import DataLossError
 from dragoman_models.record import VersionManifest
 from dragoman_registry import layout
-from dragoman_registry.alias import StoredEvent
+from dragoman_registry.alias import Chain, StoredEvent
+from dragoman_registry.bounded import map_bounded
 from dragoman_registry.model_version import ModelVersionNotFoundError, StoredTombstone, StoredVersion
 from dragoman_registry.ports import ObjectStore
 from dragoman_registry.record_reader import RecordReader
@@ -24,14 +33,26 @@ from dragoman_registry.watch import AliasWatch
 
 logger = logging.getLogger(__name__)
 
+# The first scan has the process to itself; later ones must not be felt by the calls beside them.
+FIRST_SCAN_MODELS = 8
+SCAN_MODELS = 2
+SCAN_RECORDS = 4
+
 
 @dataclass(kw_only=True, slots=True)
 class ModelEntry:
-    """One model's verified versions and tombstones by number, and the newest verified event of each alias."""
+    """One model's verified versions and tombstones by number, and the newest verified event of each alias.
+
+    Attributes:
+        tags: The store's tag of each record when it last verified, by key; what has it still is not read again.
+        damaged: The aliases whose chain did not verify when it was last read.
+    """
 
     versions: dict[int, StoredVersion] = field(default_factory=dict)
     aliases: dict[str, StoredEvent] = field(default_factory=dict)
     tombstones: dict[int, StoredTombstone] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
 
 
 class Catalog:
@@ -43,6 +64,7 @@ class Catalog:
         self._reader = reader
         self._watch = watch
         self._tenants: dict[str, dict[str, ModelEntry]] = {}
+        self._is_filled = False
 
     def models(self, tenant: str) -> dict[str, ModelEntry]:
         """Return a tenant's models that have a version, by name."""
@@ -103,20 +125,60 @@ class Catalog:
         self.learn_version(version)
         return version
 
+    async def checked_version_and_tombstone(
+        self, tenant: str, model: str, number: int
+    ) -> tuple[StoredVersion, StoredTombstone | None]:
+        """Read and verify both, at the same time where the version is known; damage is logged.
+
+        Raises:
+            ModelVersionNotFoundError: there is no such version.
+            DataLossError: one of the two does not verify.
+        """
+        entry = self._tenants.get(tenant, {}).get(model)
+        known = entry.versions.get(number) if entry else None
+        if known is not None:
+            version, tombstone = await asyncio.gather(
+                self.checked_version(tenant, model, number), self.checked_tombstone(known.manifest)
+            )
+            if version.manifest.root_sha256 == known.manifest.root_sha256:
+                return version, tombstone
+        version = await self.checked_version(tenant, model, number)
+        return version, await self.checked_tombstone(version.manifest)
+
     async def checked_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
-        """Read an alias's chain from the store and verify it; damage is logged.
+        """Read the whole chain of an alias from the store and verify it; damage is logged.
 
         Raises:
             DataLossError: it does not verify, or it is shorter than it was: a rollback that no event records.
         """
+        return await self._checked(self._reader.chain, tenant, model, alias)
+
+    async def followed_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
+        """Return the chain of an alias as it is now, also by another registry's hand, with two reads; damage is logged.
+
+        Raises:
+            DataLossError: the newest event is gone, or it or what follows does not verify. Damage to earlier events is
+                told once a scan or a move has found it.
+        """
+        entry = self._tenants.get(tenant, {}).get(model)
+        read = self._reader.chain if entry and alias in entry.damaged else self._reader.followed_chain
+        return await self._checked(read, tenant, model, alias)
+
+    async def _checked(
+        self, read: Callable[[str, str, str], Awaitable[list[StoredEvent]]], tenant: str, model: str, alias: str
+    ) -> list[StoredEvent]:
+        # Before reading: what is written meanwhile may be missing from what was read.
+        entry = self._tenants.get(tenant, {}).get(model)
+        known = entry.aliases.get(alias) if entry else None
         with _damage_logged():
-            chain = await self._reader.chain(tenant, model, alias)
-            entry = self._tenants.get(tenant, {}).get(model)
-            known = entry.aliases.get(alias) if entry else None
-            if known is not None and len(chain) < known.record.sequence:
-                raise DataLossError(
-                    f"{tenant}/{model}/aliases/{alias}: event {known.record.sequence} is gone from the store"
-                )
+            try:
+                chain = await read(tenant, model, alias)
+                _refuse_shorter(chain, known)
+            except DataLossError:
+                self._entry(tenant, model).damaged.add(alias)
+                raise
+        if entry is not None and read == self._reader.chain:
+            entry.damaged.discard(alias)
         for event in chain[known.record.sequence if known else 0 :]:
             self.learn_event(event)
         return chain
@@ -146,33 +208,81 @@ class Catalog:
         return found
 
     async def scan(self) -> None:
-        """Compare with the store, take in what is new, and log what does not verify.
+        """Compare with the store, take in what is new or changed, and log what does not verify.
 
         Raises:
             UnavailableError: the store does not answer.
         """
+        width = SCAN_MODELS if self._is_filled else FIRST_SCAN_MODELS
         for tenant in await self._store.names_below(layout.TENANTS):
-            for model in await self._store.names_below(layout.models(tenant)):
+
+            async def scan_model(model: str, tenant: str = tenant) -> None:
                 await self._scan_model(tenant, model)
 
+            await map_bounded(scan_model, await self._store.names_below(layout.models(tenant)), width=width)
+        self._is_filled = True
+
     async def _scan_model(self, tenant: str, model: str) -> None:
-        known = self._tenants.get(tenant, {}).get(model)
-        for name in await self._store.names_below(layout.versions(tenant, model)):
-            if name.isdecimal() and (known is None or int(name) not in known.versions):
-                with suppress(DataLossError, ModelVersionNotFoundError):
-                    await self.checked_version(tenant, model, int(name))
         entry = self._entry(tenant, model)
-        for name in await self._store.names_below(layout.tombstones(tenant, model)):
-            version = entry.versions.get(int(name)) if name.isdecimal() else None
+        # Before listing: what is written meanwhile may be missing from the list.
+        versions, aliases = dict(entry.versions), dict(entry.aliases)
+        tags = await self._store.tags_below(layout.model(tenant, model))
+
+        async def look_at_version(number: int) -> None:
+            key = layout.version(tenant, model, number)
+            if key not in tags:
+                with suppress(DataLossError), _damage_logged():
+                    raise DataLossError(f"{tenant}/{model}/versions/{number}: is gone from the store")
+            elif tags[key] != entry.tags.get(key):
+                with suppress(DataLossError, ModelVersionNotFoundError):
+                    await self.checked_version(tenant, model, number)
+                    entry.tags[key] = tags[key]
+
+        numbers = _numbers_below(tags, layout.versions(tenant, model))
+        await map_bounded(look_at_version, sorted(numbers | set(versions)), width=SCAN_RECORDS)
+        for number in _numbers_below(tags, layout.tombstones(tenant, model)):
+            version = entry.versions.get(number)
             if version is not None:
                 with suppress(DataLossError):
                     await self.checked_tombstone(version.manifest)
-        for alias in await self._store.names_below(layout.aliases(tenant, model)):
+        prefix = f"{layout.aliases(tenant, model)}/"
+        found = {key.removeprefix(prefix).split("/")[0] for key in tags if key.startswith(prefix)}
+        for alias in sorted(found | set(aliases)):
             with suppress(DataLossError):
-                await self.checked_chain(tenant, model, alias)
+                await self._scan_alias(tenant, model, alias, tags, entry)
+
+    async def _scan_alias(self, tenant: str, model: str, alias: str, tags: dict[str, str], entry: ModelEntry) -> None:
+        prefix = f"{layout.alias(tenant, model, alias)}/"
+        listed = {key: tag for key, tag in tags.items() if key.startswith(prefix)}
+        known = {key: tag for key, tag in entry.tags.items() if key.startswith(prefix)}
+        if listed == known and alias not in entry.damaged:
+            return
+        is_extended = known and known.items() <= listed.items() and _is_counted(listed, prefix)
+        read = self.followed_chain if is_extended else self.checked_chain
+        chain = await read(tenant, model, alias)
+        # An event that was written since the listing gets its tag by the next one.
+        entry.tags |= {key: listed[key] for key in (f"{prefix}{n}" for n in range(1, len(chain) + 1)) if key in listed}
 
     def _entry(self, tenant: str, model: str) -> ModelEntry:
         return self._tenants.setdefault(tenant, {}).setdefault(model, ModelEntry())
+
+
+def _refuse_shorter(chain: Chain, known: StoredEvent | None) -> None:
+    if known is not None and len(chain) < known.record.sequence:
+        record = known.record
+        raise DataLossError(
+            f"{record.tenant}/{record.model}/aliases/{record.alias}: event {record.sequence} is gone from the store"
+        )
+
+
+def _numbers_below(tags: dict[str, str], prefix: str) -> set[int]:
+    names = (key.removeprefix(f"{prefix}/") for key in tags if key.startswith(f"{prefix}/"))
+    return {int(name) for name in names if name.isdecimal() and str(int(name)) == name}
+
+
+def _is_counted(keys: Collection[str], prefix: str) -> bool:
+    """Tell whether the keys are those of the events 1 to as many as there are."""
+    return all(f"{prefix}{number}" in keys for number in range(1, len(keys) + 1))
 
 
 @contextmanager

@@ -70,6 +70,22 @@ class ObjectStoreContract:
         assert await store.names_below("tenants/acme/models/a/versions") == ["10", "2"]
         assert await store.names_below("tenants/acme/models/a/versions/2x") == []
 
+    async def test_every_key_below_a_prefix_has_a_tag_that_changes_with_the_object(self, store: ObjectStore) -> None:
+        model = "tenants/acme/models/r8"
+        keys = [f"{model}/versions/{number}" for number in (1, 2, 10)] + [f"{model}/aliases/prod/1"]
+        for key in keys:
+            await store.create(key, DATA)
+        await store.create("tenants/acme/models/r8x/versions/1", DATA)
+        before = await store.tags_below(model)
+        assert sorted(before) == sorted(keys)
+        assert await store.tags_below(model) == before
+        assert list(await store.tags_below(f"{model}/aliases")) == keys[-1:]
+        assert await store.tags_below(f"{model}/versions/1x") == {}
+        await store.delete(keys[0])
+        await store.create(keys[0], DATA[::-1])
+        after = await store.tags_below(model)
+        assert {key for key in keys if before[key] != after[key]} == {keys[0]}
+
     async def test_a_blob_is_kept_when_its_digest_is_right_and_again_without_harm(self, store: ObjectStore) -> None:
         for _ in range(2):
             await store.put_blob(BLOB, stream(DATA[:3], DATA[3:]), size_bytes=10, sha256=SHA256)

@@ -32,6 +32,8 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY = ".tmp"
 # No upload lives this long (the server's longest deadline is far below), so what is older was left by a crash.
 _STALE_S = 24 * 3600.0
+# No key of ours has more segments; each level of a walk holds a descriptor.
+_MAX_DEPTH = 12
 
 
 class FolderStore:
@@ -84,6 +86,9 @@ class FolderStore:
     async def names_below(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._names_below, prefix)
 
+    async def tags_below(self, prefix: str) -> dict[str, str]:
+        return await asyncio.to_thread(self._tags_below, prefix)
+
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         del key, lifetime_s
         return None
@@ -133,6 +138,15 @@ class FolderStore:
                 return sorted(name for name in _names(folder) if is_segment(name))
         except FileNotFoundError:
             return []
+
+    def _tags_below(self, prefix: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        try:
+            with _translated(prefix), self._open(check_key(prefix)) as folder:
+                _add_tags(folder, prefix, found, _MAX_DEPTH)
+        except FileNotFoundError:
+            return {}
+        return found
 
     @contextmanager
     def _folder_of(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
@@ -208,6 +222,26 @@ class _Spool:
 
 def _names(folder: int) -> list[str]:
     return os.listdir(folder)
+
+
+def _add_tags(folder: int, prefix: str, found: dict[str, str], depth: int) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not is_segment(entry.name):
+                continue
+            key = f"{prefix}/{entry.name}"
+            # What goes while we look was not there.
+            with contextlib.suppress(FileNotFoundError):
+                if not entry.is_dir(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    # The time of the last change cannot be set back by whoever writes the file.
+                    found[key] = f"{status.st_ino}-{status.st_size}-{status.st_ctime_ns}"
+                elif depth:
+                    below = os.open(entry.name, _FOLDER_FLAGS, dir_fd=folder)
+                    try:
+                        _add_tags(below, key, found, depth - 1)
+                    finally:
+                        os.close(below)
 
 
 @contextmanager

@@ -44,6 +44,10 @@ def models(tenant: str) -> str:
     return f"{TENANTS}/{tenant}/models"
 
 
+def model(tenant: str, name: str) -> str:
+    return f"{models(tenant)}/{name}"
+
+
 def intent(tenant: str, model: str, publish_id: str) -> str:
     return f"{models(tenant)}/{model}/intents/{publish_id}"
 

@@ -46,6 +46,11 @@ class MemoryStore:
         start = f"{prefix}/"
         return sorted({key.removeprefix(start).split("/")[0] for key in self.objects if key.startswith(start)})
 
+    async def tags_below(self, prefix: str) -> dict[str, str]:
+        await asyncio.sleep(0)
+        start = f"{prefix}/"
+        return {key: hashlib.sha256(data).hexdigest() for key, data in self.objects.items() if key.startswith(start)}
+
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         del key, lifetime_s
         return None

@@ -93,6 +93,13 @@ class ObjectStore(Protocol):
         """Return the names directly below a prefix, sorted; a name may lead to nothing that is kept. Empty if none."""
         ...
 
+    async def tags_below(self, prefix: str) -> dict[str, str]:
+        """Return every key below a prefix, at any depth, with a tag that is another one once the object was replaced.
+
+        The tag tells what need not be read again. It is the store's word, so it proves nothing.
+        """
+        ...
+
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         """Return a URL under which anyone may read the object for lifetime_s (1 to 604800), past the registry.
 

@@ -22,6 +22,7 @@ from dragoman_models.verify import VerifyingKeys
 from dragoman_models.verify_files import verify_chunks
 from dragoman_registry import layout
 from dragoman_registry.alias import StoredEvent, extend_chain
+from dragoman_registry.bounded import map_bounded
 from dragoman_registry.evidence import EvidenceNotFoundError, StoredEvidence
 from dragoman_registry.model_version import (
     ModelVersionNotFoundError,
@@ -34,6 +35,9 @@ from dragoman_registry.ports import ObjectNotFoundError, ObjectStore
 from dragoman_registry.signed_object import read_signed
 
 MAX_REMEMBERED = 10_000
+# The catalogue holds the versions anyway, so remembering one more costs its digest.
+MAX_REMEMBERED_VERSIONS = 100_000
+READS_AT_ONCE = 16
 
 
 class RecordReader:
@@ -61,12 +65,12 @@ class RecordReader:
         seen = (key, hashlib.sha256(data).digest())
         if seen not in self._verified:
             self._verified[seen] = read_version_object(data, self._keys, tenant=tenant, model=model, number=number)
-            if len(self._verified) > MAX_REMEMBERED:
+            if len(self._verified) > MAX_REMEMBERED_VERSIONS:
                 self._verified.popitem(last=False)
         return self._verified[seen]
 
     async def chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
-        """Return every event of an alias, oldest first; empty when there is no such alias.
+        """Return every event of an alias, oldest first; empty when there is no such alias. Every event is read.
 
         Raises:
             DataLossError: an event is missing, is not this alias's, or does not continue the one before it.
@@ -74,7 +78,11 @@ class RecordReader:
         key = layout.alias(tenant, model, alias)
         # As many events as names: with a gap, or a name that is no sequence, one of these reads finds nothing.
         length = len(await self._store.names_below(key))
-        found = [await self._event(tenant, model, alias, sequence) for sequence in range(1, length + 1)]
+
+        async def read(sequence: int) -> bytes:
+            return await self._event(tenant, model, alias, sequence)
+
+        found = await map_bounded(read, range(1, length + 1), width=READS_AT_ONCE)
         digests = [hashlib.sha256(data).digest() for data in found]
         known_digests, known = self._chains.get(key, ([], []))
         # Only an unchanged beginning may be taken over: the first changed event breaks the chain from there on.
@@ -82,11 +90,48 @@ class RecordReader:
         chain = known[: min(len(known), len(digests)) if kept is None else kept]
         for data in found[len(chain) :]:
             chain.append(extend_chain(chain, data, self._keys, tenant=tenant, model=model, alias=alias))
-        self._chains[key] = (digests, list(chain))
+        self._remember(key, digests, chain)
+        return list(chain)
+
+    async def followed_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
+        """Return what chain returns, by reading the newest event that is known and what follows it.
+
+        The events before are those that were verified when they were read: what happens to them in the store does not
+        show here, and changes nothing of what is returned.
+
+        Raises:
+            DataLossError: the newest known event is gone or changed, or what follows does not continue the chain.
+        """
+        key = layout.alias(tenant, model, alias)
+        known_digests, known = self._chains.get(key, ([], []))
+        if not known:
+            return await self.chain(tenant, model, alias)
+
+        async def read(sequence: int) -> bytes | None:
+            try:
+                return await read_signed(self._store, self._keys, layout.alias_event(tenant, model, alias, sequence))
+            except ObjectNotFoundError:
+                return None
+
+        newest, following = await asyncio.gather(read(len(known)), read(len(known) + 1))
+        if newest is None:
+            raise DataLossError(f"{tenant}/{model}/aliases/{alias}: event {len(known)} is gone from the store")
+        if hashlib.sha256(newest).digest() != known_digests[-1]:
+            # Signed again, or damaged: that the whole chain tells.
+            return await self.chain(tenant, model, alias)
+        digests, chain = list(known_digests), list(known)
+        while following is not None:
+            chain.append(extend_chain(chain, following, self._keys, tenant=tenant, model=model, alias=alias))
+            digests.append(hashlib.sha256(following).digest())
+            following = await read(len(chain) + 1)
+        self._remember(key, digests, chain)
+        return list(chain)
+
+    def _remember(self, key: str, digests: list[bytes], chain: list[StoredEvent]) -> None:
+        self._chains[key] = (digests, chain)
         self._chains.move_to_end(key)
         if len(self._chains) > MAX_REMEMBERED:
             self._chains.popitem(last=False)
-        return chain
 
     async def tombstone(self, manifest: VersionManifest) -> StoredTombstone | None:
         """Return the word that a version is withdrawn, if there is one.
@@ -113,7 +158,7 @@ class RecordReader:
         """
         tenant, model, number = manifest.tenant, manifest.model, manifest.number
         names = await self._store.names_below(layout.evidence(tenant, model, number))
-        found = [await self.one_evidence(manifest, name) for name in names]
+        found = await map_bounded(lambda name: self.one_evidence(manifest, name), names, width=READS_AT_ONCE)
         return sorted(found, key=lambda item: (item.record.add_time, item.digest))
 
     async def one_evidence(self, manifest: VersionManifest, digest: str) -> StoredEvidence:

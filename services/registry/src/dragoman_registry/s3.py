@@ -99,6 +99,11 @@ class S3Store:
         # Anyone with the bucket can write names that are none of ours; they are no reason to stop listing the others.
         return sorted({name for name in names if is_segment(name)})
 
+    async def tags_below(self, prefix: str) -> dict[str, str]:
+        check_key(prefix)
+        found = await self._client.call(self._client.tags, prefix)
+        return {key: tag for key, tag in found.items() if all(map(is_segment, key.split("/")))}
+
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         check_key(key)
         return await self._client.call(self._client.presign, key, lifetime_s)

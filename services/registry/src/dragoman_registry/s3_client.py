@@ -185,6 +185,16 @@ class S3Client:
                     raise UnavailableError(f"{prefix}: the store lists more than {MAX_NAMES} names")
         return found
 
+    def tags(self, prefix: str) -> dict[str, str]:
+        """Return every key below prefix, with what changes when the object is replaced."""
+        found: dict[str, str] = {}
+        with self._translated(prefix):
+            for item in self._minio.list_objects(self.bucket, prefix=f"{prefix}/", recursive=True):
+                found[item.object_name or ""] = f"{item.etag}-{item.size}-{item.last_modified}"
+                if len(found) > MAX_NAMES:
+                    raise UnavailableError(f"{prefix}: the store lists more than {MAX_NAMES} names")
+        return found
+
     def presign(self, key: str, lifetime_s: int) -> str:
         """Return a URL that reads the object for a while, without credentials. Nothing is sent."""
         with self._translated(key):

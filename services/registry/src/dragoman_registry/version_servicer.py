@@ -16,7 +16,7 @@ from dragoman_registry.alias import at_time
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_servicer import check_place
-from dragoman_registry.model_version import StoredVersion, VersionWithdrawnError
+from dragoman_registry.model_version import StoredTombstone, StoredVersion, VersionWithdrawnError
 from dragoman_registry.paging import fill_page, number_after, page_size
 from dragoman_registry.settings import RegistrySettings
 from dragoman_registry.withdrawal import Withdrawal, Withdrawals
@@ -45,18 +45,17 @@ class VersionServicer(registry_pb2_grpc.RegistryServiceServicer):
         if selector is None:
             raise InvalidArgumentError("set number or alias: which version is wanted?")
         if selector == "number":
-            version = await self._version(tenant, request.model, request.number)
+            version, tombstone = await self._version(tenant, request.model, request.number)
         else:
             check_name(request.alias, field="alias")
-            chain = await self._catalog.checked_chain(tenant, request.model, request.alias)
+            chain = await self._catalog.followed_chain(tenant, request.model, request.alias)
             event = at_time(chain, None, what=f"{request.model}@{request.alias}").record
-            version = await self._version(tenant, request.model, event.stable_version)
+            version, tombstone = await self._version(tenant, request.model, event.stable_version)
             if version.manifest.root_sha256 != event.stable_root_sha256:
                 raise DataLossError(
                     f"{tenant}/{request.model}/versions/{event.stable_version}: is not the content that "
                     f"{request.alias} points to"
                 )
-        tombstone = await self._catalog.checked_tombstone(version.manifest)
         return pb.GetVersionResponse(version=convert.version_to_pb(version, tombstone))
 
     async def ListVersions(self, request: pb.ListVersionsRequest, _context: Context) -> pb.ListVersionsResponse:  # noqa: N802
@@ -114,14 +113,14 @@ class VersionServicer(registry_pb2_grpc.RegistryServiceServicer):
         )
         return pb.WithdrawVersionResponse(tombstone=convert.tombstone_to_pb(await self._withdrawals.withdraw(wish)))
 
-    async def _version(self, tenant: str, model: str, number: int) -> StoredVersion:
+    async def _version(self, tenant: str, model: str, number: int) -> tuple[StoredVersion, StoredTombstone | None]:
         if number < 1:
             raise InvalidArgumentError("number must be at least 1")
-        return await self._catalog.checked_version(tenant, model, number)
+        return await self._catalog.checked_version_and_tombstone(tenant, model, number)
 
     async def _usable(self, tenant: str, model: str, number: int) -> StoredVersion:
-        version = await self._version(tenant, model, number)
-        if (tombstone := await self._catalog.checked_tombstone(version.manifest)) is not None:
+        version, tombstone = await self._version(tenant, model, number)
+        if tombstone is not None:
             raise VersionWithdrawnError(tombstone.record)
         return version
 
