@@ -211,7 +211,10 @@ def test_a_url_opens_the_log(path):
 @pytest.mark.parametrize(
     "url",
     [
-        "kafka://broker:9092",
+        "kafka://broker",
+        "kafka://user:secret@broker:9092",
+        "kafka://broker:9092/topic",
+        "kafka://broker:9092?acks=1",
         "events.db",
         "",
         "sqlite://events.db",

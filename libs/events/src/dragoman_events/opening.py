@@ -6,27 +6,35 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_events.kafka_settings import KafkaSettings, brokers_of
 from dragoman_events.ports import EventLog
 from dragoman_events.retention import DAY_S, Retention
 from dragoman_events.sqlite_log import SqliteEventLog
 
 
-def open_log(url: str) -> EventLog:
+def open_log(url: str, kafka: KafkaSettings | None = None) -> EventLog:
     """Open the log that a URL names.
 
     Args:
         url: ``sqlite:///absolute/path/events.db``; the file is made if it is missing, its folder is not. Behind it
             ``?max_age_days=30&max_bytes=10737418240`` says what is kept, either or both; these are the defaults.
+            Or ``kafka://host:port,host:port``: some brokers of a cluster; needs the extra ``kafka``.
+        kafka: how to talk to the brokers; the defaults when None. Unused with a file.
 
     Raises:
-        InvalidArgumentError: the scheme is unknown, or the URL has parts that the scheme has no use for.
-        UnavailableError: the log cannot be opened.
-        FailedPreconditionError: the file is not an event log of this format.
+        InvalidArgumentError: the scheme is unknown, the URL has parts that the scheme has no use for, or the settings
+            lead to no usable client.
+        UnavailableError: the file cannot be opened. Brokers that are away are no error yet.
+        FailedPreconditionError: the file is not an event log of this format, or Kafka's topics are missing or not as
+            they must be.
     """
     parts = urlsplit(url)
+    if parts.scheme == "kafka":
+        return _kafka(brokers_of(url), kafka or KafkaSettings())
     if parts.scheme != "sqlite":
         raise InvalidArgumentError(
-            f"The event log's URL has the scheme {parts.scheme!r}; this build opens sqlite:///absolute/path/events.db."
+            f"The event log's URL has the scheme {parts.scheme!r}; this build opens sqlite:///absolute/path/events.db "
+            "and kafka://host:port."
         )
     if parts.netloc or parts.fragment or not parts.path.strip("/"):
         raise InvalidArgumentError(
@@ -34,6 +42,17 @@ def open_log(url: str) -> EventLog:
             "but ?max_age_days= and max_bytes=."
         )
     return SqliteEventLog(Path("/" + unquote(parts.path).lstrip("/")), keep=_retention(parts.query))
+
+
+def _kafka(brokers: str, settings: KafkaSettings) -> EventLog:
+    try:
+        # Late: a service on a file needs no Kafka client.
+        from dragoman_events.kafka_log import KafkaEventLog
+    except ImportError as error:
+        raise InvalidArgumentError(
+            "A kafka:// event log needs Kafka's client: install dragoman-events with its extra kafka."
+        ) from error
+    return KafkaEventLog(brokers, settings)
 
 
 def _retention(query: str) -> Retention:
