@@ -8,7 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import (
+    BlobMismatchError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectStore,
+)
 from dragoman_registry.settled import probe
 
 KEY = "tenants/acme/models/r8/versions/1"
@@ -45,6 +51,28 @@ class ObjectStoreContract:
         winners = [number for number, outcome in enumerate(outcomes) if outcome is None]
         assert len(winners) == 1
         assert sum(isinstance(outcome, ObjectExistsError) for outcome in outcomes) == 31
+        assert await store.read(KEY) == str(winners[0]).encode()
+
+    async def test_an_object_is_replaced_only_in_the_expected_ones_place(self, store: ObjectStore) -> None:
+        with pytest.raises(ObjectChangedError):
+            await store.replace(KEY, b"new", expected=DATA)
+        await store.create(KEY, DATA)
+        for other in (DATA[:-1], DATA + b"x", b""):
+            with pytest.raises(ObjectChangedError):
+                await store.replace(KEY, b"new", expected=other)
+        await store.replace(KEY, b"newer", expected=DATA)
+        assert await store.read(KEY) == b"newer"
+
+    async def test_of_16_racing_replacers_of_one_state_one_wins_and_its_bytes_are_kept(
+        self, store: ObjectStore
+    ) -> None:
+        await store.create(KEY, DATA)
+        outcomes = await asyncio.gather(
+            *(store.replace(KEY, str(number).encode(), expected=DATA) for number in range(16)), return_exceptions=True
+        )
+        winners = [number for number, outcome in enumerate(outcomes) if outcome is None]
+        assert len(winners) == 1
+        assert sum(isinstance(outcome, ObjectChangedError) for outcome in outcomes) == 15
         assert await store.read(KEY) == str(winners[0]).encode()
 
     async def test_what_is_not_kept_is_not_found(self, store: ObjectStore) -> None:

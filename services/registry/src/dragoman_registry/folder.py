@@ -15,6 +15,7 @@ All file work runs in threads; the event loop never waits for the disk.
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -26,7 +27,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dragoman_common.errors import DataLossError, UnavailableError
-from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError, check_key, is_segment
+from dragoman_registry.ports import (
+    BlobMismatchError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    check_key,
+    is_segment,
+)
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY = ".tmp"
@@ -60,6 +68,9 @@ class FolderStore:
 
     async def create(self, key: str, data: bytes) -> None:
         await asyncio.to_thread(self._create, key, data)
+
+    async def replace(self, key: str, data: bytes, *, expected: bytes) -> None:
+        await asyncio.to_thread(self._replace, key, data, expected)
 
     async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:
         spool = await asyncio.to_thread(_Spool, self._temporary)
@@ -107,6 +118,31 @@ class FolderStore:
                 os.fsync(folder)
         finally:
             spool.discard()
+
+    def _replace(self, key: str, data: bytes, expected: bytes) -> None:
+        spool = _Spool(self._temporary)
+        try:
+            spool.write(data)
+            spool.sync()
+            with _translated(key), self._only_replacer(), self._folder_of(key) as (folder, name):
+                if self._read(key, 0, len(expected) + 1) != expected:
+                    raise ObjectChangedError(f"{key} holds something else")
+                os.rename(spool.name, name, src_dir_fd=self._temporary, dst_dir_fd=folder)
+                os.fsync(folder)
+        except (FileNotFoundError, ObjectNotFoundError):
+            raise ObjectChangedError(f"{key} is not kept") from None
+        finally:
+            spool.discard()
+
+    @contextmanager
+    def _only_replacer(self) -> Iterator[None]:
+        # A descriptor for each: the lock is the open file's, so it also keeps the threads of one process apart.
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._root)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _keep_blob(self, key: str, spool: "_Spool") -> None:
         spool.sync()

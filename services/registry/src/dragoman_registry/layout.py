@@ -12,6 +12,7 @@ tenants/<t>/models/<m>/aliases/<a>/<sequence>      one signed event
 tenants/<t>/models/<m>/evidence/<n>/<digest>       one signed document about the version
 tenants/<t>/models/<m>/policies/<sequence>         one signed change of the gate policy
 tenants/<t>/models/<m>/tombstones/<n>              the signed word that version n is withdrawn
+tenants/<t>/models/<m>/heads/<chain>               the signed name of the newest event of aliases/<a> or policies
 """
 
 TENANTS = "tenants"
@@ -103,3 +104,12 @@ def tombstones(tenant: str, model: str) -> str:
 
 def tombstone(tenant: str, model: str, number: int) -> str:
     return f"{tombstones(tenant, model)}/{number}"
+
+
+def heads(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/heads"
+
+
+def head(tenant: str, model: str, chain: str) -> str:
+    """Where the head of a chain lies; the chain is aliases/<a> or policies."""
+    return f"{heads(tenant, model)}/{chain}"

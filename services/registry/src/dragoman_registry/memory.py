@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 
-from dragoman_registry.ports import BlobMismatchError, ObjectExistsError, ObjectNotFoundError
+from dragoman_registry.ports import BlobMismatchError, ObjectChangedError, ObjectExistsError, ObjectNotFoundError
 
 
 class MemoryStore:
@@ -19,6 +19,12 @@ class MemoryStore:
         await asyncio.sleep(0)
         if key in self.objects:
             raise ObjectExistsError(f"{key} is taken")
+        self.objects[key] = data
+
+    async def replace(self, key: str, data: bytes, *, expected: bytes) -> None:
+        await asyncio.sleep(0)
+        if self.objects.get(key) != expected:
+            raise ObjectChangedError(f"{key} holds something else")
         self.objects[key] = data
 
     async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:

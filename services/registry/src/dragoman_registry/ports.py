@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
+from dragoman_common.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
 from dragoman_models.record import AliasRecord, VersionManifest
 
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
@@ -21,6 +21,10 @@ class ObjectExistsError(AlreadyExistsError):
 
 class ObjectNotFoundError(NotFoundError):
     """Nothing is kept under the key."""
+
+
+class ObjectChangedError(AbortedError):
+    """What is kept under the key is not what the writer took it for; it stays as it is."""
 
 
 class BlobMismatchError(InvalidArgumentError):
@@ -61,6 +65,16 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectExistsError: the key is taken.
+        """
+        ...
+
+    async def replace(self, key: str, data: bytes, *, expected: bytes) -> None:
+        """Keep a small object in another's place, whole or not at all, if that other is the expected one.
+
+        Of several racers from one state one wins. Records are never replaced, only what points to the newest of them.
+
+        Raises:
+            ObjectChangedError: the key holds something else, or nothing.
         """
         ...
 

@@ -58,6 +58,10 @@ class S3Store:
                 await asyncio.sleep(CONFLICT_WAIT_S * attempt)
         raise AssertionError
 
+    async def replace(self, key: str, data: bytes, *, expected: bytes) -> None:
+        check_key(key)
+        await self._client.call(self._client.replace, key, data, expected)
+
     async def put_blob(self, key: str, chunks: AsyncIterator[bytes], *, size_bytes: int, sha256: str) -> None:
         check_key(key)
         part_bytes = min(size_bytes, max(PART_BYTES, -(-size_bytes // MAX_PARTS)))

@@ -30,7 +30,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from dragoman_common.errors import DragomanError, InvalidArgumentError, UnavailableError
-from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError
+from dragoman_registry.ports import ObjectChangedError, ObjectExistsError, ObjectNotFoundError
 from dragoman_registry.s3_settings import Bucket, Credentials, S3Settings, credentials
 
 logger = logging.getLogger(__name__)
@@ -116,6 +116,28 @@ class S3Client:
             headers["If-None-Match"] = "*"
         with self._translated(key):
             self._minio._put_object(self.bucket, key, data, headers)  # type: ignore[arg-type]  # noqa: SLF001 - see above
+
+    def replace(self, key: str, data: bytes, expected: bytes) -> None:
+        """Keep an object in the expected one's place: read, compare, and write under the tag that was read.
+
+        Raises:
+            ObjectChangedError: the key holds something else, or did by the time of the write. A store that ignores the
+                condition lets the last writer win.
+        """
+        try:
+            with self._translated(key):
+                reply = self._minio.get_object(self.bucket, key)
+                try:
+                    found, tag = bytes(reply.read(len(expected) + 1)), str(reply.headers.get("ETag", ""))
+                finally:
+                    reply.close()
+                    reply.release_conn()
+                if found != expected:
+                    raise ObjectChangedError(f"{key} holds something else")
+                headers: dict[str, str | list[str] | tuple[str]] = {**self._encryption, "If-Match": tag}
+                self._minio._put_object(self.bucket, key, data, headers)  # noqa: SLF001 - see above
+        except (ObjectExistsError, ObjectNotFoundError, StoreConflictError):
+            raise ObjectChangedError(f"{key} was replaced meanwhile") from None
 
     def begin(self, key: str) -> str:
         """Begin an upload in parts and return its id."""
