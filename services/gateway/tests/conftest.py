@@ -18,6 +18,7 @@ from dragoman_gateway.memory import MemoryCatalogue, MemoryHistory, MemoryJourna
 from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.pipeline import Call, Pipeline
 from dragoman_gateway.policy import Principal
+from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.route import Router
 from dragoman_gateway.selector import parse_selector
 from dragoman_gateway.version import ServedVersion, VersionKey
@@ -83,6 +84,7 @@ class World:
     tokenizer: MemoryTokenizer = field(default_factory=MemoryTokenizer)
     scorer: MemoryScorer = field(default_factory=lambda: MemoryScorer(len(LABELS)))
     journal: MemoryJournal = field(default_factory=MemoryJournal)
+    recent: RecentCalls = field(default_factory=lambda: RecentCalls(max_calls=3))
     aliases: AliasTable = field(default_factory=AliasTable)
     workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
 
@@ -103,6 +105,7 @@ class World:
             tokenizer=self.tokenizer,
             dispatcher=Dispatcher(self.router, self.workers, self.scorer, self.budget),
             journal=self.journal,
+            recent=self.recent,
             limits=self.limits,
             budget=self.budget,
             clock=self.clock,

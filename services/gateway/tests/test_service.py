@@ -226,7 +226,7 @@ async def test_feedback_is_durable_and_carries_the_senders_tenant(gateway):
         ({"row": -1}, "items[0].row"),
         ({"row": 256}, "items[0].row"),
         ({"true_label": ""}, "items[0].true_label"),
-        ({"true_label": "x" * 513}, "items[0].true_label has 513 bytes; send 1 to 512"),
+        ({"true_label": "x" * 129}, "items[0].true_label has 129 characters; send 1 to 128"),
         ({"true_label": "a\nb"}, "items[0].true_label"),
     ],
 )

@@ -17,10 +17,10 @@ from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey
-from dragoman_common.status import code_of
 from dragoman_events.opening import open_log
 from dragoman_gateway import oip, servicer
 from dragoman_gateway.aliases import AliasTable
+from dragoman_gateway.call_meter import CallMeter, code_name
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.feedback import FeedbackDesk
@@ -31,6 +31,7 @@ from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.pipeline import Pipeline
 from dragoman_gateway.readiness import Readiness
+from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue, RegistryHistory
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.route import Router
@@ -47,11 +48,6 @@ _logger = logging.getLogger("dragoman_gateway")
 _dropped = telemetry.meter("dragoman.gateway").create_counter(
     "dragoman.gateway.events_dropped", unit="1", description="Events of failed calls that the log did not take"
 )
-
-
-def code_name(error: Exception) -> str:
-    """The status that a caller gets for an error."""
-    return code_of(error).name if isinstance(error, DragomanError) else grpc.StatusCode.INTERNAL.name
 
 
 async def run(config: Settings) -> None:
@@ -99,11 +95,14 @@ async def run(config: Settings) -> None:
     outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)
     journal = EventJournal(outbox)
     models = ModelDirectory(router, catalogue, limits)
+    recent = RecentCalls(max_calls=config.max_recent_calls)
+    calls = CallMeter()
     pipeline = Pipeline(
         router=router,
         tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
         dispatcher=Dispatcher(router, table, WorkerClient(workers, timeout_s=config.worker_timeout_ms / 1e3), deadline),
         journal=journal,
+        recent=recent,
         limits=limits,
         budget=deadline,
         clock=clock,
@@ -119,6 +118,7 @@ async def run(config: Settings) -> None:
         deadline_s=config.http_deadline_ms / 1e3,
         read_timeout_s=config.http_read_timeout_ms / 1e3,
         max_calls=config.http_max_calls,
+        calls=calls,
     )
     http = HttpServer(
         api.application(),
@@ -131,11 +131,13 @@ async def run(config: Settings) -> None:
     services = [
         Service(
             register=add_GatewayServiceServicer_to_server,
-            servicer=servicer.GatewayServicer(pipeline, FeedbackDesk(journal, limits, clock), models, limits),
+            servicer=servicer.GatewayServicer(
+                pipeline, FeedbackDesk(journal, recent, limits, clock), models, limits, calls
+            ),
         ),
         Service(
             register=add_GRPCInferenceServiceServicer_to_server,
-            servicer=oip.InferenceServicer(pipeline, models, readiness, limits),
+            servicer=oip.InferenceServicer(pipeline, models, readiness, limits, calls),
         ),
     ]
     try:

@@ -32,8 +32,8 @@ class Limits:
     """The client's own id, which is echoed."""
     max_feedback_items: int = 1_000
     """True labels in one call."""
-    max_label_bytes: int = 512
-    """One true label."""
+    max_label_chars: int = 128
+    """One true label; the monitor counts no longer ones."""
 
     @property
     def max_call_text_bytes(self) -> int:

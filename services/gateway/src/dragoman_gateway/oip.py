@@ -9,6 +9,7 @@ from typing import Any
 from dragoman_common.auth import current_caller
 from dragoman_common.errors import NotFoundError, UnimplementedError
 from dragoman_gateway import oip_codec
+from dragoman_gateway.call_meter import PREDICT, CallMeter
 from dragoman_gateway.callers import principal_of
 from dragoman_gateway.infer_contract import TEXT
 from dragoman_gateway.limits import Limits
@@ -38,7 +39,10 @@ def server_version() -> str:
 class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     """Raises DragomanErrors; the server turns them into statuses."""
 
-    def __init__(self, pipeline: Pipeline, models: ModelDirectory, readiness: Readiness, limits: Limits) -> None:
+    def __init__(
+        self, pipeline: Pipeline, models: ModelDirectory, readiness: Readiness, limits: Limits, calls: CallMeter
+    ) -> None:
+        self._calls = calls
         self._pipeline = pipeline
         self._models = models
         self._readiness = readiness
@@ -64,9 +68,11 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         return oip_codec.metadata_to_pb(request.name, version, numbers, self._models.properties(version))
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        parsed = oip_codec.call_from_pb(request, self._limits)
-        call = Call(principal=principal_of(current_caller()), selector=parsed.selector, texts=parsed.texts, field=TEXT)
-        return oip_codec.answer_to_pb(parsed, await self._pipeline.classify(call))
+        with self._calls.counted(PREDICT, "oip"):
+            parsed = oip_codec.call_from_pb(request, self._limits)
+            principal = principal_of(current_caller())
+            call = Call(principal=principal, selector=parsed.selector, texts=parsed.texts, field=TEXT)
+            return oip_codec.answer_to_pb(parsed, await self._pipeline.classify(call))
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: Any) -> pb.RepositoryIndexResponse:
         if request.repository_name:

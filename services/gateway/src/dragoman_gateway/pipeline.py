@@ -23,6 +23,7 @@ from dragoman_gateway.limits import Limits
 from dragoman_gateway.outcome import RowOutcome, check_encoded, outcomes
 from dragoman_gateway.policy import Principal, authorise
 from dragoman_gateway.ports import Budget, Journal, Tokenizer
+from dragoman_gateway.recent import RecentCall, RecentCalls
 from dragoman_gateway.record import PredictionRecord
 from dragoman_gateway.route import Route, Router
 from dragoman_gateway.selector import Selector
@@ -72,6 +73,7 @@ class Pipeline:
         tokenizer: Tokenizer,
         dispatcher: Dispatcher,
         journal: Journal,
+        recent: RecentCalls,
         limits: Limits,
         budget: Budget,
         clock: Clock,
@@ -82,6 +84,7 @@ class Pipeline:
         self._tokenizer = tokenizer
         self._dispatcher = dispatcher
         self._journal = journal
+        self._recent = recent
         self._limits = limits
         self._budget = budget
         self._clock = clock
@@ -138,7 +141,13 @@ class Pipeline:
                 self._journal.note(self._failures(accepted, self._code_name(error)))
                 raise
         await self._journal.record(self._records(accepted, rows))
-        return Answer(request_id=request_id, version=route.version, rows=rows)
+        version = route.version
+        self._recent.remember(
+            version.key.tenant,
+            request_id,
+            RecentCall(model=version.key.model, labels=version.labels, num_rows=len(rows)),
+        )
+        return Answer(request_id=request_id, version=version, rows=rows)
 
     async def _predict(self, call: Call, version: ServedVersion) -> tuple[RowOutcome, ...]:
         # Admit: the deadline and the limits; tenant quotas join here.

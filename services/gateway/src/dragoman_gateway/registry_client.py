@@ -188,7 +188,8 @@ class AliasWatch:
     """Follows every tenant's aliases into the router.
 
     Each watch goes on from what was seen. That shows what was missed, but not what is gone: a registry whose store lost
-    an event sends nothing, as if there were nothing new. So its lists are compared with what was seen after each snapshot.
+    an event sends nothing, as if there were nothing new. So after each snapshot its lists are compared with what was
+    seen.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from http import HTTPStatus
 
 from aiohttp import web
@@ -21,6 +21,7 @@ from dragoman_common import deadline, telemetry
 from dragoman_common.auth import Authenticator, Caller, calling_as
 from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, OverloadedError
 from dragoman_gateway import rest_codec
+from dragoman_gateway.call_meter import PREDICT, CallMeter
 from dragoman_gateway.callers import principal_of
 from dragoman_gateway.http_errors import refusal, response_of
 from dragoman_gateway.infer_contract import TEXT
@@ -35,6 +36,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _OPEN_PATHS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 _RETRY_AFTER_S = 1.0
+_CODES = {
+    web.HTTPRequestEntityTooLarge: "RESOURCE_EXHAUSTED",
+    web.RequestPayloadError: "INVALID_ARGUMENT",
+}
 _CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 _logger = logging.getLogger(__name__)
 _tracer = telemetry.tracer("dragoman.gateway.http")
@@ -55,6 +60,7 @@ class RestApi:
         deadline_s: of every call.
         read_timeout_s: for a body to arrive, and for an answer to be taken.
         max_calls: at once, counted from before the body is read; one more is refused.
+        calls: counts predictions and how they ended.
     """
 
     def __init__(
@@ -68,7 +74,9 @@ class RestApi:
         deadline_s: float,
         read_timeout_s: float,
         max_calls: int,
+        calls: CallMeter,
     ) -> None:
+        self._calls = calls
         self._pipeline = pipeline
         self._models = models
         self._readiness = readiness
@@ -120,6 +128,10 @@ class RestApi:
             if request.transport is not None:
                 request.transport.abort()
 
+    def _metered(self, request: web.Request) -> AbstractContextManager[None]:
+        is_prediction = _route_of(request).endswith("/infer")
+        return self._calls.counted(PREDICT, "rest", _CODES) if is_prediction else nullcontext()
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         if self._num_calls >= self._max_calls:
@@ -141,6 +153,7 @@ class RestApi:
             caller = self._authenticator.authenticate({"authorization": request.headers.get("Authorization", "")})
             request[_CALLER] = caller
             with (
+                self._metered(request),
                 self._counted(),
                 _tracer.start_as_current_span(f"{request.method} {_route_of(request)}", context=parent),
                 calling_as(caller.tenant, caller.subject),

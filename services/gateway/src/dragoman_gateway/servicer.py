@@ -7,6 +7,7 @@ from typing import Any
 from dragoman.gateway.v1 import gateway_pb2 as pb
 from dragoman.gateway.v1 import gateway_pb2_grpc as pb_grpc
 from dragoman_common.auth import current_caller
+from dragoman_gateway.call_meter import FEEDBACK, PREDICT, CallMeter
 from dragoman_gateway.callers import principal_of
 from dragoman_gateway.feedback import FeedbackDesk, TrueLabel
 from dragoman_gateway.limits import Limits
@@ -15,6 +16,7 @@ from dragoman_gateway.pipeline import Answer, Call, Pipeline
 from dragoman_gateway.selector import parse_selector
 from dragoman_gateway.user_tokens import USER
 
+_FACE = "gateway"
 _SERVICE = pb.DESCRIPTOR.services_by_name["GatewayService"]
 POLICY = {f"/{_SERVICE.full_name}/{method.name}": frozenset({USER}) for method in _SERVICE.methods}
 
@@ -22,7 +24,10 @@ POLICY = {f"/{_SERVICE.full_name}/{method.name}": frozenset({USER}) for method i
 class GatewayServicer(pb_grpc.GatewayServiceServicer):
     """Raises DragomanErrors; the server turns them into statuses."""
 
-    def __init__(self, pipeline: Pipeline, feedback: FeedbackDesk, models: ModelDirectory, limits: Limits) -> None:
+    def __init__(
+        self, pipeline: Pipeline, feedback: FeedbackDesk, models: ModelDirectory, limits: Limits, calls: CallMeter
+    ) -> None:
+        self._calls = calls
         self._pipeline = pipeline
         self._feedback = feedback
         self._models = models
@@ -30,15 +35,16 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
 
     async def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:  # noqa: ARG002, N802 - gRPC's
         """Classify rows of text."""
-        self._limits.check_client_id(request.client_id, field="client_id")
-        version = request.model.version or None
-        call = Call(
-            principal=principal_of(current_caller()),
-            selector=parse_selector(request.model.model, version, field="model.model"),
-            texts=request.texts,
-            field="texts",
-        )
-        return answer_to_pb(await self._pipeline.classify(call), request.client_id)
+        with self._calls.counted(PREDICT, _FACE):
+            self._limits.check_client_id(request.client_id, field="client_id")
+            version = request.model.version or None
+            call = Call(
+                principal=principal_of(current_caller()),
+                selector=parse_selector(request.model.model, version, field="model.model"),
+                texts=request.texts,
+                field="texts",
+            )
+            return answer_to_pb(await self._pipeline.classify(call), request.client_id)
 
     async def SendFeedback(  # noqa: N802 - gRPC's
         self,
@@ -46,11 +52,13 @@ class GatewayServicer(pb_grpc.GatewayServiceServicer):
         context: Any,  # noqa: ARG002 - gRPC's
     ) -> pb.SendFeedbackResponse:
         """Record true labels."""
-        items = [
-            TrueLabel(request_id=item.request_id, row=item.row, true_label=item.true_label) for item in request.items
-        ]
-        num_accepted = await self._feedback.accept(principal_of(current_caller()), items)
-        return pb.SendFeedbackResponse(num_accepted=num_accepted)
+        with self._calls.counted(FEEDBACK, _FACE):
+            items = [
+                TrueLabel(request_id=item.request_id, row=item.row, true_label=item.true_label)
+                for item in request.items
+            ]
+            num_accepted = await self._feedback.accept(principal_of(current_caller()), items)
+            return pb.SendFeedbackResponse(num_accepted=num_accepted)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:  # noqa: ARG002, N802 - gRPC's
         """The aliases that the caller may ask."""

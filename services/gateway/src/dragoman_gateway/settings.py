@@ -56,6 +56,8 @@ class Settings:
     """Predictions at once on both ports together; one more is RESOURCE_EXHAUSTED with a retry delay."""
     max_pending_events: int = 100_000
     """Events that may wait for the log before calls are refused: bounds memory while the log is slow."""
+    max_recent_calls: int = 100_000
+    """Answered calls that feedback is checked against, about 300 bytes each; older ones are the monitor's to judge."""
     max_hold_ms: int = 10_000
     """How long a call may wait for its version to become ready at a worker before it is UNAVAILABLE."""
     http_deadline_ms: int = 30_000
@@ -83,6 +85,7 @@ class Settings:
             "max_call_tokens",
             "max_concurrent_calls",
             "max_pending_events",
+            "max_recent_calls",
             "max_hold_ms",
             "user_max_lifetime_s",
             "http_deadline_ms",
