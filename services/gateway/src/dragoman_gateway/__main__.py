@@ -77,7 +77,7 @@ async def run(config: Settings) -> None:
 
     registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
     workers = {target: channel(target, "worker") for target in config.worker_targets}
-    log = open_log(config.events_url)
+    log = open_log(config.events_url, config.kafka)
 
     table = WorkerTable(random.SystemRandom())
     withdrawals = Withdrawals()

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gateway can be told, read from DRAGOMAN_GATEWAY_* in `__main__`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
+from dragoman_events.kafka_settings import KafkaSettings
 
 MAX_LEEWAY_S = 60
 
@@ -35,7 +36,9 @@ class Settings:
     worker_targets: tuple[str, ...]
     """host:port of every worker, comma-separated."""
     events_url: str
-    """Where prediction and feedback events go, for instance sqlite:///var/lib/dragoman/events.db."""
+    """Where prediction and feedback events go: sqlite:///var/lib/dragoman/events.db, or kafka://host:port,host:port."""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    """How to talk to the brokers of a kafka:// log."""
     user_jwks_file: Path
     """A JWKS file: the public keys that end users' tokens may be signed with. Read once, at start."""
     user_issuer: str = "dragoman-laptop"

@@ -73,7 +73,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         )
 
     store = FolderJobStore(own.jobs_dir.absolute()).lock()
-    log = open_log(own.events_url)
+    log = open_log(own.events_url, own.kafka)
     runner = ProcessJobRunner(
         jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
     )

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the launcher can be told, as DRAGOMAN_LAUNCHER_* variables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
+from dragoman_events.kafka_settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,9 @@ class LauncherSettings:
     data_dir: Path
     """Where the data sets lie, a folder each."""
     events_url: str
-    """The event log, for instance sqlite:///absolute/path/events.db."""
+    """The event log: sqlite:///absolute/path/events.db, or kafka://host:port,host:port."""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    """How to talk to the brokers of a kafka:// log."""
     registry_target: str
     """host:port at which jobs reach the registry."""
     advertised_target: str = ""
