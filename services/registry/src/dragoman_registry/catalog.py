@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from dragoman_common.errors import DataLossError
 from dragoman_models.record import VersionManifest
 from dragoman_registry import layout
-from dragoman_registry.alias import Chain, StoredEvent
+from dragoman_registry.alias import Chain, StoredEvent, accepting
 from dragoman_registry.bounded import map_bounded
 from dragoman_registry.model_version import ModelVersionNotFoundError, StoredTombstone, StoredVersion
-from dragoman_registry.ports import ObjectStore
+from dragoman_registry.ports import ObjectStore, ObjectTag
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.watch import AliasWatch
 
@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 # The first scan has the process to itself; later ones must not be felt by the calls beside them.
 FIRST_SCAN_MODELS = 8
-SCAN_MODELS = 2
+SCAN_MODELS = 1
+SCAN_PAUSE_S = 0.005
 SCAN_RECORDS = 4
 
 
@@ -51,7 +52,7 @@ class ModelEntry:
     versions: dict[int, StoredVersion] = field(default_factory=dict)
     aliases: dict[str, StoredEvent] = field(default_factory=dict)
     tombstones: dict[int, StoredTombstone] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, ObjectTag] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
 
 
@@ -173,13 +174,18 @@ class Catalog:
         with _damage_logged():
             try:
                 chain = await read(tenant, model, alias)
+                start = known.record.sequence if known else 0
+                if known is not None and (accepted := accepting(chain, known)) is not None:
+                    # What is known was lost, and an operator decided: the alias goes on from there.
+                    self._entry(tenant, model).aliases.pop(alias, None)
+                    known, start = None, accepted.record.sequence - 1
                 _refuse_shorter(chain, known)
             except DataLossError:
                 self._entry(tenant, model).damaged.add(alias)
                 raise
         if entry is not None and read == self._reader.chain:
             entry.damaged.discard(alias)
-        for event in chain[known.record.sequence if known else 0 :]:
+        for event in chain[start:]:
             self.learn_event(event)
         return chain
 
@@ -207,6 +213,12 @@ class Catalog:
             self.learn_tombstone(found)
         return found
 
+    def forget(self) -> None:
+        """Let the next scan verify every record again: the keys that count have changed."""
+        for models in self._tenants.values():
+            for entry in models.values():
+                entry.tags.clear()
+
     async def scan(self) -> None:
         """Compare with the store, take in what is new or changed, and log what does not verify.
 
@@ -218,6 +230,8 @@ class Catalog:
 
             async def scan_model(model: str, tenant: str = tenant) -> None:
                 await self._scan_model(tenant, model)
+                if self._is_filled:
+                    await asyncio.sleep(SCAN_PAUSE_S)
 
             await map_bounded(scan_model, await self._store.names_below(layout.models(tenant)), width=width)
         self._is_filled = True
@@ -251,7 +265,9 @@ class Catalog:
             with suppress(DataLossError):
                 await self._scan_alias(tenant, model, alias, tags, entry)
 
-    async def _scan_alias(self, tenant: str, model: str, alias: str, tags: dict[str, str], entry: ModelEntry) -> None:
+    async def _scan_alias(
+        self, tenant: str, model: str, alias: str, tags: dict[str, ObjectTag], entry: ModelEntry
+    ) -> None:
         prefix = f"{layout.alias(tenant, model, alias)}/"
         listed = {key: tag for key, tag in tags.items() if key.startswith(prefix)}
         known = {key: tag for key, tag in entry.tags.items() if key.startswith(prefix)}
@@ -275,7 +291,7 @@ def _refuse_shorter(chain: Chain, known: StoredEvent | None) -> None:
         )
 
 
-def _numbers_below(tags: dict[str, str], prefix: str) -> set[int]:
+def _numbers_below(tags: Collection[str], prefix: str) -> set[int]:
     names = (key.removeprefix(f"{prefix}/") for key in tags if key.startswith(f"{prefix}/"))
     return {int(name) for name in names if name.isdecimal() and str(int(name)) == name}
 

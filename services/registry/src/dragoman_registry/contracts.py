@@ -107,6 +107,7 @@ class ObjectStoreContract:
         before = await store.tags_below(model)
         assert sorted(before) == sorted(keys)
         assert await store.tags_below(model) == before
+        assert {tag.size_bytes for tag in before.values()} == {len(DATA)}
         assert list(await store.tags_below(f"{model}/aliases")) == keys[-1:]
         assert await store.tags_below(f"{model}/versions/1x") == {}
         await store.delete(keys[0])

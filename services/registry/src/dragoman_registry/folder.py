@@ -22,8 +22,9 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from dragoman_common.errors import DataLossError, UnavailableError
@@ -32,6 +33,7 @@ from dragoman_registry.ports import (
     ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
+    ObjectTag,
     check_key,
     is_segment,
 )
@@ -59,7 +61,7 @@ class FolderStore:
             # The root itself may be reached through links: its place is the operator's word, not a caller's.
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
             self._temporary = os.open(_TEMPORARY, _FOLDER_FLAGS, dir_fd=self._root)
-            self._remove_stale()
+            self._remove_older(time.time() - _STALE_S)
 
     def close(self) -> None:
         """Free the descriptors. Nothing that was kept depends on it."""
@@ -94,10 +96,14 @@ class FolderStore:
     async def delete(self, key: str) -> None:
         await asyncio.to_thread(self._delete, key)
 
+    async def abandon_uploads(self, keys: Collection[str], *, begun_before: datetime) -> int:
+        del keys
+        return await asyncio.to_thread(self._remove_older, begun_before.timestamp())
+
     async def names_below(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._names_below, prefix)
 
-    async def tags_below(self, prefix: str) -> dict[str, str]:
+    async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
         return await asyncio.to_thread(self._tags_below, prefix)
 
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
@@ -175,8 +181,8 @@ class FolderStore:
         except FileNotFoundError:
             return []
 
-    def _tags_below(self, prefix: str) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _tags_below(self, prefix: str) -> dict[str, ObjectTag]:
+        found: dict[str, ObjectTag] = {}
         try:
             with _translated(prefix), self._open(check_key(prefix)) as folder:
                 _add_tags(folder, prefix, found, _MAX_DEPTH)
@@ -207,12 +213,15 @@ class FolderStore:
         finally:
             os.close(current)
 
-    def _remove_stale(self) -> None:
-        before = time.time() - _STALE_S
-        for name in _names(self._temporary):
-            with contextlib.suppress(FileNotFoundError):
-                if os.stat(name, dir_fd=self._temporary, follow_symlinks=False).st_mtime < before:
-                    os.unlink(name, dir_fd=self._temporary)
+    def _remove_older(self, before_s: float) -> int:
+        count = 0
+        with _translated("temporary files"):
+            for name in _names(self._temporary):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(name, dir_fd=self._temporary, follow_symlinks=False).st_mtime < before_s:
+                        os.unlink(name, dir_fd=self._temporary)
+                        count += 1
+        return count
 
 
 class _Spool:
@@ -260,7 +269,7 @@ def _names(folder: int) -> list[str]:
     return os.listdir(folder)
 
 
-def _add_tags(folder: int, prefix: str, found: dict[str, str], depth: int) -> None:
+def _add_tags(folder: int, prefix: str, found: dict[str, ObjectTag], depth: int) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
             if not is_segment(entry.name):
@@ -271,7 +280,7 @@ def _add_tags(folder: int, prefix: str, found: dict[str, str], depth: int) -> No
                 if not entry.is_dir(follow_symlinks=False):
                     status = entry.stat(follow_symlinks=False)
                     # The time of the last change cannot be set back by whoever writes the file.
-                    found[key] = f"{status.st_ino}-{status.st_size}-{status.st_ctime_ns}"
+                    found[key] = ObjectTag(status.st_size, f"{status.st_ino}-{status.st_ctime_ns}")
                 elif depth:
                     below = os.open(entry.name, _FOLDER_FLAGS, dir_fd=folder)
                     try:

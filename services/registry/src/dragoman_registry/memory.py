@@ -4,9 +4,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from datetime import datetime
 
-from dragoman_registry.ports import BlobMismatchError, ObjectChangedError, ObjectExistsError, ObjectNotFoundError
+from dragoman_registry.ports import (
+    BlobMismatchError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectTag,
+)
 
 
 class MemoryStore:
@@ -47,15 +54,23 @@ class MemoryStore:
         await asyncio.sleep(0)
         self.objects.pop(key, None)
 
+    async def abandon_uploads(self, keys: Collection[str], *, begun_before: datetime) -> int:
+        del keys, begun_before
+        return 0
+
     async def names_below(self, prefix: str) -> list[str]:
         await asyncio.sleep(0)
         start = f"{prefix}/"
         return sorted({key.removeprefix(start).split("/")[0] for key in self.objects if key.startswith(start)})
 
-    async def tags_below(self, prefix: str) -> dict[str, str]:
+    async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
         await asyncio.sleep(0)
         start = f"{prefix}/"
-        return {key: hashlib.sha256(data).hexdigest() for key, data in self.objects.items() if key.startswith(start)}
+        return {
+            key: ObjectTag(len(data), hashlib.sha256(data).hexdigest())
+            for key, data in self.objects.items()
+            if key.startswith(start)
+        }
 
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         del key, lifetime_s

@@ -6,7 +6,9 @@ Both are named here by what they promise. Adapters: folder and memory for object
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from dragoman_common.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
@@ -51,6 +53,14 @@ def check_key(key: str) -> list[str]:
 
 MAX_OBJECT_BYTES = 16 << 20
 """Read at most so much of an object whose size is not known: what somebody left in the store may have any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTag:
+    """What the store's list says of an object: its size, and a tag that is another one once it was replaced."""
+
+    size_bytes: int
+    tag: str
 
 
 class ObjectStore(Protocol):
@@ -103,12 +113,24 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def abandon_uploads(self, keys: Collection[str], *, begun_before: datetime) -> int:
+        """Free what put_blob left when its process died: uploads that began before a time and did not end.
+
+        Args:
+            keys: Where to look in any case; a store that can list its unfinished uploads looks everywhere.
+            begun_before: Longer ago than an upload can take, or one that is under way fails.
+
+        Returns:
+            How many were freed.
+        """
+        ...
+
     async def names_below(self, prefix: str) -> list[str]:
         """Return the names directly below a prefix, sorted; a name may lead to nothing that is kept. Empty if none."""
         ...
 
-    async def tags_below(self, prefix: str) -> dict[str, str]:
-        """Return every key below a prefix, at any depth, with a tag that is another one once the object was replaced.
+    async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
+        """Return every key below a prefix, at any depth, with its object's tag.
 
         The tag tells what need not be read again. It is the store's word, so it proves nothing.
         """

@@ -13,13 +13,14 @@ parts travel the next one fills: an upload holds at most three parts, whatever i
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
+from datetime import datetime
 
 from minio.datatypes import Part
 
 from dragoman_common.errors import UnavailableError
-from dragoman_registry.ports import BlobMismatchError, check_key, is_segment
+from dragoman_registry.ports import BlobMismatchError, ObjectTag, check_key, is_segment
 from dragoman_registry.s3_client import S3Client, StoreConflictError
 from dragoman_registry.s3_settings import Bucket, S3Settings
 
@@ -97,13 +98,23 @@ class S3Store:
         check_key(key)
         await self._client.call(self._client.remove, key)
 
+    async def abandon_uploads(self, keys: Collection[str], *, begun_before: datetime) -> int:
+        # MinIO lists those that began since its own start, and of one exact key all; other stores list all.
+        found: set[tuple[str, str]] = set()
+        for prefix in ("", *keys):
+            for key, upload, begin_time in await self._client.call(self._client.unfinished, prefix):
+                if begin_time < begun_before and all(map(is_segment, key.split("/"))):
+                    found.add((key, upload))
+        freed = [await self._client.call(self._client.abandon, key, upload) for key, upload in sorted(found)]
+        return sum(freed)
+
     async def names_below(self, prefix: str) -> list[str]:
         check_key(prefix)
         names = await self._client.call(self._client.names, prefix)
         # Anyone with the bucket can write names that are none of ours; they are no reason to stop listing the others.
         return sorted({name for name in names if is_segment(name)})
 
-    async def tags_below(self, prefix: str) -> dict[str, str]:
+    async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
         check_key(prefix)
         found = await self._client.call(self._client.tags, prefix)
         return {key: tag for key, tag in found.items() if all(map(is_segment, key.split("/")))}

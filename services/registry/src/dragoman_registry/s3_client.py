@@ -16,7 +16,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
@@ -30,7 +30,7 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from dragoman_common.errors import DragomanError, InvalidArgumentError, UnavailableError
-from dragoman_registry.ports import ObjectChangedError, ObjectExistsError, ObjectNotFoundError
+from dragoman_registry.ports import ObjectChangedError, ObjectExistsError, ObjectNotFoundError, ObjectTag
 from dragoman_registry.s3_settings import Bucket, Credentials, S3Settings, credentials
 
 logger = logging.getLogger(__name__)
@@ -158,13 +158,34 @@ class S3Client:
         if not result.etag:
             raise UnavailableError(f"{key}: the store did not complete the upload")
 
-    def abandon(self, key: str, upload: str) -> None:
-        """Free the parts of an upload that will not be completed; what cannot be freed is the bucket's to expire."""
+    def unfinished(self, prefix: str) -> list[tuple[str, str, datetime]]:
+        """Return key, id and begin of the uploads that did not end below a prefix, an empty one or a whole key."""
+        found: list[tuple[str, str, datetime]] = []
+        key_marker = upload_marker = None
+        with self._translated(prefix or self.bucket):
+            while len(found) < MAX_NAMES:
+                page = self._minio._list_multipart_uploads(  # noqa: SLF001 - see above
+                    self.bucket, prefix=prefix, key_marker=key_marker, upload_id_marker=upload_marker
+                )
+                found += [
+                    (item.object_name, item.upload_id, item.initiated_time)
+                    for item in page.uploads
+                    if item.upload_id and item.initiated_time
+                ]
+                key_marker, upload_marker = page.next_key_marker, page.next_upload_id_marker
+                if not page.is_truncated or not key_marker:
+                    break
+        return found
+
+    def abandon(self, key: str, upload: str) -> bool:
+        """Free the parts of an upload that will not be completed; what cannot be freed is collected later."""
         try:
             with self._translated(key):
                 self._minio._abort_multipart_upload(self.bucket, key, upload)  # noqa: SLF001 - see above
         except DragomanError:
             logger.warning("an unfinished upload stays in the store until it expires", extra={"key": key})
+            return False
+        return True
 
     def read(self, key: str, offset: int, length: int | None) -> bytes:
         """Return bytes from offset on; fewer than length at the object's end."""
@@ -207,12 +228,12 @@ class S3Client:
                     raise UnavailableError(f"{prefix}: the store lists more than {MAX_NAMES} names")
         return found
 
-    def tags(self, prefix: str) -> dict[str, str]:
+    def tags(self, prefix: str) -> dict[str, ObjectTag]:
         """Return every key below prefix, with what changes when the object is replaced."""
-        found: dict[str, str] = {}
+        found: dict[str, ObjectTag] = {}
         with self._translated(prefix):
             for item in self._minio.list_objects(self.bucket, prefix=f"{prefix}/", recursive=True):
-                found[item.object_name or ""] = f"{item.etag}-{item.size}-{item.last_modified}"
+                found[item.object_name or ""] = ObjectTag(item.size or 0, f"{item.etag} {item.last_modified}")
                 if len(found) > MAX_NAMES:
                     raise UnavailableError(f"{prefix}: the store lists more than {MAX_NAMES} names")
         return found
