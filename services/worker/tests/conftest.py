@@ -111,8 +111,12 @@ def world():
 
 
 @pytest.fixture
-async def registry_server(world) -> AsyncIterator[Running]:
-    stub = registry_stub.RegistryStub(world.registry)
+def stub(world):
+    return registry_stub.RegistryStub(world.registry)
+
+
+@pytest.fixture
+async def registry_server(stub) -> AsyncIterator[Running]:
     service = Service(register=registry_stub.registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=stub)
     async with running([service], registry_stub.POLICY, name="registry") as server:
         yield server
