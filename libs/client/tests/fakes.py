@@ -277,7 +277,12 @@ class Worker:
 
 
 class Monitor:
+    def __init__(self) -> None:
+        self.report: monitor_pb2.GetReportResponse | None = None
+
     async def GetReport(self, request: monitor_pb2.GetReportRequest, _: object) -> monitor_pb2.GetReportResponse:
+        if self.report is not None:
+            return self.report
         if request.model != "r8" or request.version == 9:
             return monitor_pb2.GetReportResponse(freshness=monitor_pb2.ReportFreshness())
         measures = monitor_pb2.Measures(

@@ -79,7 +79,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evidence add": ("evidence", "add", "r8", "2", "measurement", "DOCUMENT"),
     "evidence list": ("evidence", "list", "r8", "2"),
     "approve": ("approve", "r8", "2", "--alias", "prod", "--comment", "read the report"),
-    "rollback": ("rollback", "r8", "prod", "--reason", "slow"),
+    "rollback": ("rollback", "r8", "prod", "--reason", "slow", "--no-wait"),
     "withdraw": ("withdraw", "r8", "2", "--reason", "leaked rows"),
     "policy show": ("policy", "show", "r8"),
     "policy set": ("policy", "set", "r8", "RULES", "--reason", "four eyes"),

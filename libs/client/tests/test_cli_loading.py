@@ -83,3 +83,34 @@ async def test_status_names_the_versions_that_cannot_be_loaded_and_exits_with_11
     assert result.exit_code == 11
     assert json.loads(result.stdout)["failed_versions"] == [{"model": "r8", "version": 2, "reason": "DATA_LOSS: no"}]
     assert "cannot be loaded: r8 version 2: DATA_LOSS: no" in (await platform.dragoman("status")).stdout
+
+
+async def test_rollback_waits_until_the_version_it_goes_back_to_answers(platform: Any) -> None:
+    version = platform.worker.version
+    platform.worker.reports = [
+        [version(LOAD_STATE_READY)],
+        [version(LOAD_STATE_LOADING, number=1)],
+        [version(LOAD_STATE_READY, number=1)],
+    ]
+    [document] = await platform.json("rollback", "r8", "prod")
+    assert (document["event"]["version"], document["load_state"]) == (1, "ready")
+    platform.worker.reports = [[version(LOAD_STATE_READY, number=1)]]
+    assert "r8@prod -> version 1" in (text := (await platform.dragoman("rollback", "r8", "prod")).stdout)
+    assert ", ready" in text
+
+
+async def test_rollback_to_a_version_that_cannot_be_loaded_fails_as_alias_does(platform: Any) -> None:
+    platform.worker.reports = [[platform.worker.version(LOAD_STATE_FAILED, "DATA_LOSS: no", number=1)]]
+    result = await platform.dragoman("rollback", "r8", "prod")
+    assert result.exit_code == 12
+    assert "error: DATA_LOSS: the worker cannot load r8 version 1: DATA_LOSS: no; the move stands" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("rollback", "r8", "prod"), ("alias", "r8", "prod", "2", "--reason", "x")])
+async def test_a_move_can_be_left_to_itself(platform: Any, command: tuple[str, ...]) -> None:
+    # A worker that says nothing would be waited for.
+    platform.worker.reports = []
+    [document] = await platform.json(*command, "--no-wait")
+    assert (document["load_state"], document["load_reason"]) == (None, None)
+    result = await platform.dragoman("rollback", "r8", "prod", "--wait-s", "0.2")
+    assert (result.exit_code, "no worker is ready" in result.stderr) == (11, True), result.stderr

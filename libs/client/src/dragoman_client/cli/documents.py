@@ -164,6 +164,9 @@ def report_document(model: str, report: monitor_pb2.GetReportResponse) -> Docume
             "num_duplicates": freshness.num_duplicates,
             "num_dead_letters": freshness.num_dead_letters,
             "num_unjoined_feedback": freshness.num_unjoined_feedback,
+            "num_expired_feedback": freshness.num_expired_feedback,
+            "num_late_predictions": freshness.num_late_predictions,
+            "num_lost_events": freshness.num_lost_events,
         },
     }
 
@@ -186,13 +189,28 @@ def _measures_document(measures: monitor_pb2.Measures) -> Document:
         "num_correct": measures.num_correct,
         "accuracy": _optional(measures, "accuracy"),
         "macro_recall": _optional(measures, "macro_recall"),
+        "answered_macro_recall": _optional(measures, "answered_macro_recall"),
         "coverage": _optional(measures, "coverage"),
         "coverage_threshold": measures.coverage_threshold,
         "covered_accuracy": _optional(measures, "covered_accuracy"),
         "confusion": [
-            {"true_label": c.true_label, "predicted_label": c.predicted_label, "count": c.count}
+            {
+                "true_label": c.true_label,
+                "predicted_label": c.predicted_label,
+                "count": c.count,
+                "true_is_other": c.true_is_other,
+                "predicted_is_other": c.predicted_is_other,
+            }
             for c in measures.confusion
         ],
+        "label_bounds": {
+            "num_unanswered_labels": measures.label_bounds.num_unanswered_labels,
+            "num_unanswered": measures.label_bounds.num_unanswered,
+            "num_merged_true_labels": measures.label_bounds.num_merged_true_labels,
+            "num_merged_true": measures.label_bounds.num_merged_true,
+            "num_merged_predicted_labels": measures.label_bounds.num_merged_predicted_labels,
+            "num_merged_predicted": measures.label_bounds.num_merged_predicted,
+        },
         "num_truncated": measures.num_truncated,
         "unknown_token_share": _optional(measures, "unknown_token_share"),
     }

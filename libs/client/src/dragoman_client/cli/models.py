@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from dragoman_client.cli.documents import Document, alias_document, model_document
-from dragoman_client.cli.errors import failure
-from dragoman_client.cli.loading import Loading, loaded_or_none, loading_of, until_loaded
-from dragoman_client.cli.output import note, print_json, print_table, say
+from dragoman_client.cli.loading import Loading, loaded_or_none, loading_of
+from dragoman_client.cli.move import DEFAULT_WAIT_S, Move, NoWaitOption, WaitOption, after_move, show_move
+from dragoman_client.cli.output import note, print_json, print_table
 from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_common.errors import InvalidArgumentError
@@ -60,50 +60,21 @@ def alias(
     version: Annotated[int, typer.Argument(min=1)],
     *,
     reason: Annotated[str, typer.Option(help="Kept with the move.")],
-    wait_s: Annotated[
-        float, typer.Option(min=0, max=3600, help="How long to wait until a worker is ready for the version; 0: not.")
-    ] = 60.0,
+    wait_s: WaitOption = DEFAULT_WAIT_S,
+    no_wait: NoWaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Point an alias to a version, if the gate lets it pass, and wait until it can answer."""
     session = session_of(ctx)
     check_reason(reason)
+    wait_s = 0.0 if no_wait else wait_s
 
-    async def call() -> tuple[Document, Loading | None, int | None]:
+    async def call() -> Move:
         async with session.operator() as operator:
             event = await operator.set_alias(model, alias, version, reason=reason)
-            if not wait_s:
-                return alias_document(event), None, None
-            loading = await until_loaded(operator, event, timeout_s=wait_s)
-            before = None
-            if loading.state != "ready":
-                moves = await operator.alias_events(model, alias)
-                before = next((m.stable_version for m in reversed(moves) if m.stable_version != version), None)
-            return alias_document(event), loading, before
+            return await after_move(operator, event, wait_s=wait_s)
 
-    event, loading, before = asyncio.run(call())
-    if as_json:
-        state, why = (loading.state, loading.reason or None) if loading else (None, None)
-        print_json({"event": event, "load_state": state, "load_reason": why})
-    else:
-        ready = ", ready" if loading and loading.state == "ready" else ""
-        say(f"{model}@{alias} -> version {event['version']} ({event['root_sha256'][:12]}){ready}")
-        if event["gate_summary"]:
-            say(f"gate: {event['gate_summary']}")
-    if loading and loading.state != "ready":
-        raise failure(loading.exit_code, _not_ready(event, loading, before, wait_s))
-
-
-def _not_ready(event: Document, loading: Loading, before: int | None, wait_s: float) -> str:
-    name, version = event["model"], event["version"]
-    if loading.state == "failed":
-        what = f"the worker cannot load {name} version {version}: {loading.reason}"
-    else:
-        why = f" ({loading.reason})" if loading.reason else ""
-        what = f"no worker is ready for {name} version {version} after {wait_s:g} s: {loading.state}{why}"
-    move = f"dragoman alias {name} {event['alias']} {before or 'VERSION'} --reason ..."
-    back = f"to go back: `{move}`" if before else f"no earlier version to go back to; when there is another: `{move}`"
-    return f"{what}; the move stands, and `dragoman models` shows when it is ready; {back}"
+    show_move(asyncio.run(call()), wait_s=wait_s, as_json=as_json)
 
 
 def history(

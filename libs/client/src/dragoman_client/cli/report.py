@@ -3,6 +3,7 @@
 """report: what a model's versions did, counted from the event log."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,14 @@ from dragoman_client.cli.output import print_json, print_table, say
 from dragoman_client.cli.session import JsonOption, session_of
 from dragoman_client.operator_client import OperatorClient
 from dragoman_common.errors import NotFoundError
+
+_LOSSES = {
+    "num_unjoined_feedback": "labels wait for their prediction",
+    "num_expired_feedback": "labels were given up: their prediction did not come in time",
+    "num_late_predictions": "predictions came too late to be counted",
+    "num_lost_events": "events were dropped from the log before they were read",
+    "num_dead_letters": "events could not be read, and are dead letters",
+}
 
 
 def report(
@@ -55,9 +64,26 @@ def report(
             for v in document["versions"]
         ),
     )
-    lag = document["freshness"]["predictions_lag"] + document["freshness"]["feedback_lag"]
-    if lag:
-        say(f"{lag} events are not counted yet")
+    for line in _remarks(document):
+        say(line)
+
+
+def _remarks(document: Document) -> Iterator[str]:
+    """What a reader of the table should know, and only where there is something to know; the numbers are in --json."""
+    for version in document["versions"]:
+        num_unanswered = version["label_bounds"]["num_unanswered"]
+        if num_unanswered:
+            recall = _rounded(version["answered_macro_recall"]) or "-"
+            yield (
+                f"version {version['version']} ({version['arm']}): {num_unanswered} rows have a true label that it"
+                f" never answers; macro recall without them: {recall}"
+            )
+    freshness = document["freshness"]
+    if lag := freshness["predictions_lag"] + freshness["feedback_lag"]:
+        yield f"{lag} events are not counted yet"
+    for name, text in _LOSSES.items():
+        if freshness[name]:
+            yield f"{freshness[name]} {text}"
 
 
 async def _check_known(operator: OperatorClient, model: str, version: int | None) -> None:

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from dragoman_client.cli.documents import Document, alias_document
+from dragoman_client.cli.documents import Document
 from dragoman_client.cli.errors import EXIT_CODES
 from dragoman_client.cli.evidence import VersionArgument
 from dragoman_client.cli.models import ModelArgument
+from dragoman_client.cli.move import DEFAULT_WAIT_S, Move, NoWaitOption, WaitOption, after_move, show_move
 from dragoman_client.cli.output import print_json, print_table, say
 from dragoman_client.cli.paths import check_exists
 from dragoman_client.cli.reason import check_reason
@@ -50,26 +51,26 @@ def rollback(
     alias: Annotated[str, typer.Argument(help="The alias.")],
     *,
     reason: Annotated[str, typer.Option(help="Kept with the move.")] = "rollback",
+    wait_s: WaitOption = DEFAULT_WAIT_S,
+    no_wait: NoWaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Point an alias to the version that it pointed to before; the gate lets a way back pass."""
+    """Point an alias to the version that it pointed to before, which the gate lets pass; wait until it can answer."""
     check_reason(reason)
     session = session_of(ctx)
+    wait_s = 0.0 if no_wait else wait_s
 
-    async def call() -> Document:
+    async def call() -> Move:
         async with registry_of(session) as registry:
             events = await registry.alias_events(model, alias)
             version = version_before([event.stable_version for event in events])
             if version is None:
                 raise FailedPreconditionError(f"{model}@{alias} points to the first version it ever had")
             event = await registry.set_alias(model, alias, version, reason=reason, expected_sequence=len(events))
-            return alias_document(event)
+        async with session.operator() as operator:
+            return await after_move(operator, event, wait_s=wait_s)
 
-    event = asyncio.run(call())
-    if as_json:
-        print_json({"event": event})
-        return
-    say(f"{model}@{alias} -> version {event['version']} ({event['root_sha256'][:12]})")
+    show_move(asyncio.run(call()), wait_s=wait_s, as_json=as_json)
 
 
 def withdraw(
