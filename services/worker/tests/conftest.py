@@ -4,13 +4,16 @@
 
 import asyncio
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
 from dragoman_common.server import Service
 from dragoman_common.testing import Running, running
@@ -197,3 +200,47 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
         await asyncio.gather(task, return_exceptions=True)
         await placement.close()
         cache.close()
+
+
+@pytest.fixture
+async def start_worker(world, registry_server, tmp_path) -> AsyncIterator[Callable[..., Awaitable]]:
+    """Starts the worker as a process; returns it and a channel to it as the gateway. Its log is worker.log."""
+    keys = registry_server.keys
+    (tmp_path / "keys").mkdir()
+    keys.key("worker").save(tmp_path / "keys")
+    keys.trust.save(tmp_path / "trust.json")
+    world.key.save(tmp_path / "signing.pem", tmp_path / "signing.pub.pem")
+    async with AsyncExitStack() as stack:
+
+        async def end(process) -> None:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+        async def start(**changes):
+            settings = {
+                "KEY_FILE": tmp_path / "keys" / "worker.pem",
+                "TRUST_FILE": tmp_path / "trust.json",
+                "READY_FILE": tmp_path / "ready.json",
+                "REGISTRY_TARGET": registry_server.target,
+                "CACHE_FOLDER": tmp_path / "cache",
+                "REGISTRY_KEYS_FILE": tmp_path / "signing.pub.pem",
+                "NUM_THREADS": 1,
+                "DRAIN_LINGER_MS": 50,
+                "HEARTBEAT_PERIOD_MS": 50,
+            } | changes
+            environment = os.environ | {f"DRAGOMAN_WORKER_{name}": str(value) for name, value in settings.items()}
+            with (tmp_path / "worker.log").open("wb") as log:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "dragoman_worker", env=environment, stderr=log
+                )
+            stack.push_async_callback(end, process)
+            ready = tmp_path / "ready.json"
+            async with asyncio.timeout(30):
+                while not ready.exists():  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            target = f"127.0.0.1:{json.loads(ready.read_text())['port']}"
+            channel = connect(target, audience="worker", tokens=keys.tokens("gateway"))
+            return process, await stack.enter_async_context(channel)
+
+        yield start

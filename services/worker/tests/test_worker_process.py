@@ -3,7 +3,6 @@
 """The worker as a process of its own, against a registry's gRPC face: start, serve, survive, drain."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman_common.auth import calling_as
-from dragoman_common.channel import connect
 from dragoman_worker.settings import WorkerSettings
 from inference import oip_pb2, oip_pb2_grpc
 
@@ -28,40 +26,9 @@ def request() -> oip_pb2.ModelInferRequest:
 
 
 @pytest.fixture
-async def worker(world, registry_server, tmp_path):
+async def worker(start_worker):
     """The process and a channel to it as the gateway."""
-    keys = registry_server.keys
-    (tmp_path / "keys").mkdir()
-    keys.key("worker").save(tmp_path / "keys")
-    keys.trust.save(tmp_path / "trust.json")
-    world.key.save(tmp_path / "signing.pem", tmp_path / "signing.pub.pem")
-    settings = {
-        "KEY_FILE": tmp_path / "keys" / "worker.pem",
-        "TRUST_FILE": tmp_path / "trust.json",
-        "READY_FILE": tmp_path / "ready.json",
-        "REGISTRY_TARGET": registry_server.target,
-        "CACHE_FOLDER": tmp_path / "cache",
-        "REGISTRY_KEYS_FILE": tmp_path / "signing.pub.pem",
-        "NUM_THREADS": 1,
-        "DRAIN_LINGER_MS": 50,
-        "HEARTBEAT_PERIOD_MS": 50,
-    }
-    environment = os.environ | {f"DRAGOMAN_WORKER_{name}": str(value) for name, value in settings.items()}
-    log = await asyncio.to_thread((tmp_path / "worker.log").open, "wb")
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dragoman_worker", env=environment, stderr=log)
-    ready = tmp_path / "ready.json"
-    try:
-        async with asyncio.timeout(30):
-            while not ready.exists():  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        target = f"127.0.0.1:{json.loads(ready.read_text())['port']}"
-        async with connect(target, audience="worker", tokens=keys.tokens("gateway")) as channel:
-            yield process, channel
-    finally:
-        log.close()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    return await start_worker()
 
 
 async def until_ready(channel) -> worker_pb2.LoadedVersion:
