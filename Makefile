@@ -11,10 +11,10 @@ PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragom
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help setup protos lock fmt lint types unit test demo up down bench clean
+.PHONY: help setup protos lock fmt lint types unit test test-images test-containers demo up down bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 setup: .venv/.installed ## make .venv from the hash-locked requirements, and install every member editable
 
@@ -50,6 +50,15 @@ unit: setup ## tests without network or platform: about 3 minutes on 2 cores
 
 test: setup ## unit and integration tests: every service as a process, spoken to over gRPC
 	$(TEST_ENV) $(BIN)/pytest -q libs services tests
+
+test-images: setup ## build the MinIO, Kafka and PostgreSQL images that tests use, from their native parts
+	$(BIN)/python -m tests.parts.images
+
+# No address of the environment's, and no process: what runs here runs in containers, or the run fails.
+test-containers: setup ## the parts and the S3 store contract, in containers of those images
+	env -u DRAGOMAN_TEST_S3_ENDPOINT -u DRAGOMAN_TEST_KAFKA_BOOTSTRAP -u DRAGOMAN_TEST_POSTGRES_URL -u ALLOW_MISSING \
+		DRAGOMAN_TEST_PARTS=container TESTCONTAINERS_RYUK_DISABLED=true $(TEST_ENV) \
+		$(BIN)/pytest -q tests/parts tests/parts/check_images.py services/registry/tests/test_s3_store.py
 
 demo: setup ## the closed loop on real text, then everything stops: exit 0 says that every check held
 	$(BIN)/python -m demo

@@ -184,7 +184,23 @@ class Container:
 
 
 def image(name: str) -> str | None:
-    """Return the name if a Docker engine is there and has an image of that name or can pull it."""
+    """Return the name if a Docker engine is there and has an image of that name or can pull it.
+
+    DRAGOMAN_TEST_PARTS=process looks for none. DRAGOMAN_TEST_PARTS=container takes nothing else:
+
+    Raises:
+        MissingPartError: nothing else may be taken, and there is none.
+    """
+    wanted = os.environ.get("DRAGOMAN_TEST_PARTS", "")
+    if wanted not in ("", "process", "container"):
+        raise MissingPartError(f"DRAGOMAN_TEST_PARTS is {wanted!r}: it may be process or container, or not be set")
+    found = None if wanted == "process" else _found(name)
+    if wanted == "container" and found is None:
+        raise MissingPartError(f"no Docker engine answers that has the image {name}: make test-images builds it")
+    return found
+
+
+def _found(name: str) -> str | None:
     if "DOCKER_HOST" not in os.environ and not _listens(DOCKER_SOCKET):
         # The client itself leaves a socket open when nobody answers there.
         return None

@@ -31,6 +31,7 @@ from minio import Minio
 from minio.error import MinioException
 from urllib3.exceptions import HTTPError
 
+from tests.parts import hosts
 from tests.parts.missing import MissingPartError, missing
 
 MODULE = "github.com/minio/minio"
@@ -40,7 +41,6 @@ IMAGE = "localhost/dragoman-minio"
 START_S = 60.0
 ATTEMPTS = 3
 CONTAINER_PORT = 9000
-DOCKER_SOCKET = "/var/run/docker.sock"
 _ENV = "DRAGOMAN_TEST_S3_"
 
 
@@ -244,7 +244,7 @@ def running(folder: Path, *, certificates: Path | None = None, killable: bool = 
     if not killable and not certificates and (external := _external()):
         yield external
         return
-    image = None if certificates else _image()
+    image = None if certificates else hosts.image(os.environ.get("DRAGOMAN_TEST_MINIO_IMAGE", IMAGE))
     container = _Container(image) if image else None
     host: _Host = container or _Process(binary(), folder / "data", certificates)
     server = _started(host, ca_file=certificates / "public.crt" if certificates else None)
@@ -309,44 +309,6 @@ def _external() -> MinioServer | None:
         raise MissingPartError(f"{_ENV}ENDPOINT is set, {error} is not") from None
     region = os.environ.get(f"{_ENV}REGION", "us-east-1")
     return MinioServer(None, endpoint=endpoint, access_key=access_key, secret_key=secret_key, region=region)
-
-
-def _image() -> str | None:
-    """Return the image if a Docker engine is there and has it or can pull it."""
-    if "DOCKER_HOST" not in os.environ and not _listens(DOCKER_SOCKET):
-        # The client itself leaves a socket open when nobody answers there.
-        return None
-    import docker
-    import docker.errors
-
-    name = os.environ.get("DRAGOMAN_TEST_MINIO_IMAGE", IMAGE)
-    try:
-        engine = docker.from_env(timeout=10)
-    except docker.errors.DockerException:
-        return None
-    try:
-        engine.images.get(name)
-    except docker.errors.ImageNotFound:
-        if name.startswith("localhost/"):
-            return None
-        try:
-            engine.images.pull(name)
-        except docker.errors.APIError:
-            return None
-    except docker.errors.DockerException:
-        return None
-    finally:
-        engine.close()
-    return name
-
-
-def _listens(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            return False
-        return True
 
 
 def _started(host: _Host, *, ca_file: Path | None) -> MinioServer:

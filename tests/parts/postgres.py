@@ -130,23 +130,25 @@ class PostgresServer:
 
 
 @contextmanager
-def running(folder: Path, *, killable: bool = False) -> Iterator[PostgresServer]:
+def running(folder: Path, *, killable: bool = False, process: bool = False) -> Iterator[PostgresServer]:
     """A server for the time of the block, with data of its own (as a process: below folder).
 
     Args:
         folder: For data and log.
         killable: Whether it must be one that the test may kill: then never the one that the environment names.
+        process: Whether it must be a process of ours.
 
     Raises:
         MissingPartError: none of the three ways leads to one.
     """
     external = os.environ.get(_URL)
-    if external and not killable:
+    if external and not (killable or process):
         server = PostgresServer(None, url=external)
         server.wait_ready()
         yield server
         return
-    server, host = _started(folder, image(os.environ.get("DRAGOMAN_TEST_POSTGRES_IMAGE", IMAGE)))
+    name = None if process else image(os.environ.get("DRAGOMAN_TEST_POSTGRES_IMAGE", IMAGE))
+    server, host = _started(folder, name)
     try:
         yield server
     finally:

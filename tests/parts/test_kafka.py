@@ -34,9 +34,10 @@ def secured(tmp_path_factory) -> Iterator[KafkaBroker]:
         yield required("kafka", lambda: stack.enter_context(kafka.running(folder, secured=True)))
 
 
-def written(broker: KafkaBroker, topic: str, values: list[bytes]) -> None:
+def written(broker: KafkaBroker, topic: str, values: list[bytes], **settings: str) -> None:
     """Return when the broker has acknowledged every value."""
-    producer = Producer(broker.client_settings() | {"acks": "all", "message.timeout.ms": TIMEOUT_S * 1000})
+    limits = {"acks": "all", "message.timeout.ms": TIMEOUT_S * 1000}
+    producer = Producer(broker.client_settings() | limits | {key.replace("_", "."): settings[key] for key in settings})
     errors: list[KafkaError] = []
     for value in values:
         producer.produce(topic, value, on_delivery=lambda error, _: errors.append(error) if error else None)
@@ -60,6 +61,15 @@ def test_killed_broker_keeps_what_it_acknowledged(broker):
     broker.restart()
     written(broker, topic, values[RECORDS // 2 :])
     broker.restart()
+    assert read(broker, topic, RECORDS) == values
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_broker_reads_and_writes_every_compression(broker, compression):
+    # The topic asks for another one, so the broker must take apart what comes and put it together again.
+    topic = broker.make_topic(compression_type="snappy" if compression == "gzip" else "gzip")
+    values = [b"%d" % i * 100 for i in range(RECORDS)]
+    written(broker, topic, values, compression_type=compression)
     assert read(broker, topic, RECORDS) == values
 
 

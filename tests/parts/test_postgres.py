@@ -26,6 +26,13 @@ def server(tmp_path_factory) -> Iterator[PostgresServer]:
         yield required("postgres", lambda: stack.enter_context(postgres.running(folder, killable=True)))
 
 
+@pytest.fixture(scope="module")
+def process(tmp_path_factory) -> Iterator[PostgresServer]:
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("process")
+        yield required("postgres", lambda: stack.enter_context(postgres.running(folder, process=True)))
+
+
 def test_killed_server_keeps_what_it_committed_and_nothing_else(server):
     url = server.make_database()
     with psycopg.connect(url, autocommit=True) as connection:
@@ -70,17 +77,17 @@ def test_nobody_comes_in_without_the_password(server, password):
         psycopg.connect(server.url, password=password, connect_timeout=5)
 
 
-def test_data_is_flushed_and_served_on_loopback_alone(server):
-    with server.admin() as session:
+def test_data_is_flushed_and_served_on_loopback_alone(process):
+    with process.admin() as session:
         assert session.execute("SHOW fsync").fetchone() == ("on",)
         assert session.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
-    assert {host for host, _ in addresses(server._host.pid)} == {"127.0.0.1"}
+    assert {host for host, _ in addresses(process._host.pid)} == {"127.0.0.1"}
 
 
-def test_server_has_no_right_of_root_but_to_pass_through_closed_folders(server):
+def test_server_has_no_right_of_root_but_to_pass_through_closed_folders(process):
     status = dict(
         line.split(":\t", 1)
-        for line in Path(f"/proc/{server._host.pid}/status").read_text().splitlines()
+        for line in Path(f"/proc/{process._host.pid}/status").read_text().splitlines()
         if "\t" in line
     )
     assert "0" not in status["Uid"].split()
