@@ -16,11 +16,13 @@ from dragoman_events.memory import MemoryEventLog
 from dragoman_events.message_event import message_of
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
 from dragoman_gateway.contracts import CatalogueContract, JournalContract, ScorerContract, TokenizerContract
+from dragoman_gateway.durability import Durabilities
 from dragoman_gateway.journal import EventJournal
 from dragoman_gateway.memory import MemoryCatalogue, MemoryJournal, MemoryScorer, MemoryTokenizer
 from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, target_of
+from dragoman_gateway.spool_alarm import SpoolAlarm
 from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_models.verify import VerifyingKeys
@@ -241,9 +243,18 @@ class TestEventJournal(JournalContract):
 
     @pytest.fixture
     async def journal(self, log):
-        outbox = Outbox(log, max_pending_events=100, on_dropped=lambda _: None)
+        outbox = Outbox(
+            log,
+            None,
+            SpoolAlarm(1),
+            max_pending_events=100,
+            max_spooled_events=1,
+            ack_timeout_s=1.0,
+            remaining_s=lambda: None,
+            on_dropped=lambda _: None,
+        )
         running = asyncio.ensure_future(outbox.run())
-        yield EventJournal(outbox)
+        yield EventJournal(outbox, Durabilities("acked"))
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running

@@ -36,6 +36,8 @@ from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue, Regi
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
+from dragoman_gateway.spool import Spool
+from dragoman_gateway.spool_alarm import SpoolAlarm
 from dragoman_gateway.user_keys import UserKeysError, load_user_keys
 from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
 from dragoman_gateway.withdrawals import Withdrawals
@@ -78,6 +80,7 @@ async def run(config: Settings) -> None:
     registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
     workers = {target: channel(target, "worker") for target in config.worker_targets}
     log = open_log(config.events_url, config.kafka)
+    spool = Spool(config.spool_folder) if config.spool_folder else None
 
     table = WorkerTable(random.SystemRandom())
     withdrawals = Withdrawals()
@@ -92,8 +95,17 @@ async def run(config: Settings) -> None:
         max_hold_s=config.max_hold_ms / 1e3,
     )
     readiness = Readiness(router, tokenizer)
-    outbox = Outbox(log, max_pending_events=config.max_pending_events, on_dropped=_on_dropped)
-    journal = EventJournal(outbox)
+    outbox = Outbox(
+        log,
+        spool,
+        SpoolAlarm(config.spool_max_events),
+        max_pending_events=config.max_pending_events,
+        max_spooled_events=config.spool_max_events,
+        ack_timeout_s=config.event_ack_timeout_ms / 1e3,
+        remaining_s=deadline.remaining_s,
+        on_dropped=_on_dropped,
+    )
+    journal = EventJournal(outbox, config.durabilities)
     models = ModelDirectory(router, catalogue, limits)
     recent = RecentCalls(max_calls=config.max_recent_calls)
     calls = CallMeter()
@@ -162,6 +174,8 @@ async def run(config: Settings) -> None:
         for open_channel in (registry, tokenizer, *workers.values()):
             await open_channel.close()
         log.close()
+        if spool:
+            spool.close()
 
 
 def _on_dropped(num_events: int) -> None:

@@ -3,6 +3,7 @@
 """Records as CloudEvents in the outbox: the Journal that the pipeline writes to.
 
     PredictionRecord -> Prediction -> CloudEvent -> dragoman.predictions        FeedbackRecord -> dragoman.feedback
+    tenant -> durability: kept at all? -> outbox
 
 A prediction's event id follows from its request id and row, so that a row can never count twice.
 """
@@ -18,7 +19,9 @@ from dragoman_events import topics
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.message_event import event_of
 from dragoman_events.ports import Message
-from dragoman_gateway.outbox import Outbox, Outgoing
+from dragoman_gateway.durability import Durabilities, Durability, Mode
+from dragoman_gateway.group_commit import Outgoing
+from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 
 SOURCE = "dragoman/gateway"
@@ -28,24 +31,37 @@ Record = PredictionRecord | FeedbackRecord
 class EventJournal:
     """See ports.Journal."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, durabilities: Durabilities) -> None:
         self._outbox = outbox
+        self._durabilities = durabilities
 
     async def record(self, records: Sequence[Record]) -> None:
-        await self._outbox.record([outgoing_of(record) for record in records])
+        durability, outgoing = self._kept(records)
+        if outgoing:
+            await self._outbox.record(outgoing, durability.mode)
 
     def note(self, records: Sequence[Record]) -> None:
-        self._outbox.note([outgoing_of(record) for record in records])
+        durability, outgoing = self._kept(records)
+        if outgoing:
+            self._outbox.note(outgoing, durability.mode)
+
+    def check_room(self, tenant: str) -> None:
+        self._outbox.check_room(self._durabilities.of(tenant).mode)
+
+    def _kept(self, records: Sequence[Record]) -> tuple[Durability, list[Outgoing]]:
+        durability = self._durabilities.of(records[0].tenant)
+        return durability, [outgoing_of(each, durability) for each in records if durability.keeps(each.request_id)]
 
 
-def outgoing_of(record: Record) -> Outgoing:
+def outgoing_of(record: Record, durability: Durability) -> Outgoing:
     """The message for one record."""
+    sampling = {"sampledrate": str(durability.one_in)} if durability.mode is Mode.SAMPLED else {}
     if isinstance(record, PredictionRecord):
-        return _prediction(record)
-    return _feedback(record)
+        return _prediction(record, sampling)
+    return _feedback(record, sampling)
 
 
-def _prediction(record: PredictionRecord) -> Outgoing:
+def _prediction(record: PredictionRecord, sampling: dict[str, str]) -> Outgoing:
     message = pb.Prediction(
         tenant=record.tenant,
         request_id=record.request_id,
@@ -72,12 +88,13 @@ def _prediction(record: PredictionRecord) -> Outgoing:
         event_id=f"{record.request_id}/{record.row}",
         time=record.accept_time,
         extensions=_extensions(record)
-        | {"modelid": record.model, "modelversion": str(record.version), "arm": record.arm},
+        | {"modelid": record.model, "modelversion": str(record.version), "arm": record.arm}
+        | sampling,
     )
     return _outgoing(topics.PREDICTIONS, record, event)
 
 
-def _feedback(record: FeedbackRecord) -> Outgoing:
+def _feedback(record: FeedbackRecord, sampling: dict[str, str]) -> Outgoing:
     message = pb.Feedback(
         tenant=record.tenant,
         request_id=record.request_id,
@@ -86,7 +103,8 @@ def _feedback(record: FeedbackRecord) -> Outgoing:
         receive_time=_timestamp(record.receive_time),
         subject=record.subject,
     )
-    event = event_of(message, source=SOURCE, time=record.receive_time, extensions=_extensions(record))
+    extensions = _extensions(record) | sampling
+    event = event_of(message, source=SOURCE, time=record.receive_time, extensions=extensions)
     return _outgoing(topics.FEEDBACK, record, event)
 
 

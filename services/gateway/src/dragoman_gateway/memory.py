@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dragoman_common.errors import DataLossError, DragomanError, InvalidArgumentError, UnavailableError
+from dragoman_common.errors import DataLossError, DragomanError, InvalidArgumentError, OverloadedError, UnavailableError
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.ports import EncodedRows, Scores
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
@@ -104,6 +104,11 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.records: list[PredictionRecord | FeedbackRecord] = []
         self.is_away = False
+        self.is_full = False
+
+    def check_room(self, tenant: str) -> None:  # noqa: ARG002 - all tenants share the lists
+        if self.is_full:
+            raise OverloadedError("no room")
 
     async def record(self, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
         if self.is_away:

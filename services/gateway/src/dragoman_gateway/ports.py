@@ -94,16 +94,28 @@ class Scorer(Protocol):
 
 
 class Journal(Protocol):
-    """Where predictions and feedback are recorded."""
+    """Where predictions and feedback are recorded, under the durability that their tenant chose (durability.py).
+
+    The records of one call to it are of one tenant.
+    """
 
     async def record(self, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
-        """Keep the records; they are durable on return.
+        """Keep the records; they are durable on return, or not chosen to be kept.
 
         Raises:
             UnavailableError: they could not be kept, or too many wait already.
+            OverloadedError: there is no room for them until the event log takes events again.
         """
         ...
 
     def note(self, records: Sequence[PredictionRecord | FeedbackRecord]) -> None:
         """Keep the records soon: for answers that promise nothing. Never raises or waits; a full journal drops them."""
+        ...
+
+    def check_room(self, tenant: str) -> None:
+        """Tell before the work is done that there would be no room for its records.
+
+        Raises:
+            OverloadedError: as `record`.
+        """
         ...

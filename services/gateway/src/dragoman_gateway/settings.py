@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
+from dragoman_gateway.durability import Durabilities
 
 MAX_LEEWAY_S = 60
 
@@ -59,6 +60,18 @@ class Settings:
     """Predictions at once on both ports together; one more is RESOURCE_EXHAUSTED with a retry delay."""
     max_pending_events: int = 100_000
     """Events that may wait for the log before calls are refused: bounds memory while the log is slow."""
+    event_durability: str = "acked"
+    """What OK promises about a call's events: acked, spooled or sampled:N. On an event log that is a local file, acked
+    is a local sync already, and spooled writes everything twice."""
+    event_durability_tenants: tuple[str, ...] = ()
+    """tenant=mode, comma-separated: tenants that chose another."""
+    spool_folder: Path | None = None
+    """Where events wait on the local disk; this gateway's alone. Without it there is only acked, and no call is
+    answered while the event log is away."""
+    spool_max_events: int = 1_000_000
+    """Events that may wait on disk, about 1 kB each; beyond, calls are RESOURCE_EXHAUSTED with a retry delay."""
+    event_ack_timeout_ms: int = 2_000
+    """How long a call waits for the event log to acknowledge before its events go to the spool."""
     max_recent_calls: int = 100_000
     """Answered calls that feedback is checked against, about 300 bytes each; older ones are the monitor's to judge."""
     max_hold_ms: int = 10_000
@@ -82,6 +95,8 @@ class Settings:
             raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:
             raise ValueError("WORKER_TARGETS names no worker")
+        if self.durabilities.need_spool and self.spool_folder is None:
+            raise ValueError("SPOOL_FOLDER must be set: a tenant's events are spooled or sampled, which needs it")
         for name in (
             "max_rows",
             "max_text_bytes",
@@ -89,6 +104,8 @@ class Settings:
             "max_concurrent_calls",
             "max_pending_events",
             "max_recent_calls",
+            "spool_max_events",
+            "event_ack_timeout_ms",
             "max_hold_ms",
             "user_max_lifetime_s",
             "http_deadline_ms",
@@ -100,3 +117,17 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.upper()} must be at least 1")
+
+    @property
+    def durabilities(self) -> Durabilities:
+        """What each tenant chose.
+
+        Raises:
+            ValueError: a mode does not parse.
+        """
+        for name, items in (("event_durability", ()), ("event_durability_tenants", self.event_durability_tenants)):
+            try:
+                made = Durabilities(self.event_durability, items)
+            except ValueError as error:
+                raise ValueError(f"{name.upper()}: {error}") from None
+        return made
