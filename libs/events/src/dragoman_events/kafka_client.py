@@ -79,6 +79,13 @@ def error_of(error: KafkaError, doing: str) -> DragomanError:
     return UnavailableError(f"Kafka is busy or away, {doing}. ({said})")
 
 
+class KafkaRefusesError(UnavailableError):
+    """Brokers answer, and do not let us in, or are not who they should be: credentials or certificates are wrong."""
+
+
+REFUSALS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001  public
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """Raise the block's Kafka errors as ours."""

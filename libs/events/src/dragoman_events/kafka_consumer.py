@@ -17,7 +17,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from dragoman_events.kafka_client import allowed_s, error_of, opening, translated
+from dragoman_events.kafka_client import REFUSALS, allowed_s, error_of, opening, translated
 from dragoman_events.kafka_record import record_of
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_events.kafka_topics import KafkaTopics
@@ -30,6 +30,9 @@ _NO_LONGER_OURS: Final = frozenset(
     {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID}
 )
 _STATE: Final = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS})  # noqa: SLF001  public
+
+_WARN_INTERVAL_S: Final = 30.0
+"""How often an outage is mentioned: the library tells of it at every attempt to connect."""
 
 
 def consumer_config(config: dict[str, Any], settings: KafkaSettings, group: str) -> dict[str, Any]:
@@ -44,6 +47,8 @@ def consumer_config(config: dict[str, Any], settings: KafkaSettings, group: str)
         "heartbeat.interval.ms": max(100, settings.kafka_session_timeout_ms // 5),
         # Bounds what a slow reader holds in memory.
         "queued.max.messages.kbytes": 16 * 1024,
+        # How long fetching rests at that bound; the default is a second.
+        "fetch.queue.backoff.ms": 20,
     }
 
 
@@ -67,6 +72,7 @@ class KafkaConsumer:
         self._seeks: dict[int, int] = {}
         self._unplaced: set[int] = set()
         self._refusal: KafkaError | None = None
+        self._warn_due_s = 0.0
         self._is_closed = False
         with opening():
             self._consumer = Consumer(config | {"error_cb": self._note_error})
@@ -219,7 +225,8 @@ class KafkaConsumer:
         )
 
     def _note_error(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001  public
+        if error.code() in REFUSALS:
             self._refusal = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001  public
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() > self._warn_due_s:  # noqa: SLF001  public
+            self._warn_due_s = time.monotonic() + _WARN_INTERVAL_S
             logger.warning("no broker answers; reading goes on when one does", extra={"topic": self._topic})

@@ -32,6 +32,7 @@ class KafkaEventLog:
         InvalidArgumentError: the settings lead to no usable client.
         FailedPreconditionError: a topic of topics.py is missing and may not be made, or is not as it must be. With all
             brokers away this is found out at the topic's first use.
+        KafkaRefusesError: credentials or certificates are wrong.
     """
 
     def __init__(self, brokers: str, settings: KafkaSettings) -> None:

@@ -35,10 +35,12 @@ class KafkaReader:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 10,
             # Reads are short: what is fetched ahead of them is thrown away.
             "queued.min.messages": 1,
             "queued.max.messages.kbytes": 4096,
+            # The default is a second of waiting after each of them.
+            "fetch.queue.backoff.ms": 1,
         }
         self._lock = threading.Lock()
         self._consumer: Consumer | None = None

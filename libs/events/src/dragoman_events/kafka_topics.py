@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -26,11 +27,15 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from dragoman_common.errors import FailedPreconditionError, UnavailableError
-from dragoman_events.kafka_client import allowed_s, opening, translated
+from dragoman_events.kafka_client import REFUSALS, KafkaRefusesError, allowed_s, opening, translated
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_events.topics import LAYOUTS, SLOW, TopicLayout
 
 logger = logging.getLogger(__name__)
+
+_NO_LEADER: Final = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
 
 _SPREAD_S: Final = 0.05
 """How often to ask whether a new topic is known to the broker that answers."""
@@ -46,8 +51,9 @@ class KafkaTopics:
 
     def __init__(self, config: dict[str, Any], settings: KafkaSettings) -> None:
         self._settings = settings
+        self._refusal: KafkaError | None = None
         with opening():
-            self._admin = AdminClient(config)
+            self._admin = AdminClient(config | {"error_cb": self._note_error})
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -60,9 +66,12 @@ class KafkaTopics:
 
         Raises:
             FailedPreconditionError: a topic is missing and may not be made, or is not as it must be.
+            KafkaRefusesError: credentials or certificates are wrong.
         """
         try:
             self.ensure(*topics)
+        except KafkaRefusesError:
+            raise
         except UnavailableError as error:
             logger.warning("Kafka's topics are not checked yet: %s", error.message)
 
@@ -103,13 +112,42 @@ class KafkaTopics:
         count = self.num_partitions(topic) or 0
         if not count:
             return {}
-        name, doing = self.name(topic), f"looking for the ends of {topic}"
+        ends_s = time.monotonic() + allowed_s(self._settings.kafka_request_timeout_ms)
+        while True:
+            with self._asking(f"looking for the ends of {topic}"):
+                try:
+                    return self._ends(self.name(topic), count)
+                except KafkaException as error:
+                    # A partition that has just been made, or has just lost its leader.
+                    if error.args[0].code() not in _NO_LEADER or time.monotonic() > ends_s:
+                        raise
+            time.sleep(_SPREAD_S)
+
+    def _ends(self, name: str, count: int) -> dict[int, int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        asked = {TopicPartition(name, partition): latest for partition in range(count)}
         timeout_s = allowed_s(self._settings.kafka_request_timeout_ms)
-        with translated(doing):
-            answers = self._admin.list_offsets(asked, request_timeout=timeout_s)
-            return {place.partition: _result(answer, timeout_s, doing).offset for place, answer in answers.items()}
+        asked = {TopicPartition(name, partition): latest for partition in range(count)}
+        answers = self._admin.list_offsets(asked, request_timeout=timeout_s)
+        return {place.partition: _result(answer, timeout_s).offset for place, answer in answers.items()}
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        try:
+            with translated(doing):
+                yield
+        except UnavailableError as error:
+            # The library says why only to whoever polls.
+            self._admin.poll(0)
+            refusal, self._refusal = self._refusal, None
+            if refusal is None:
+                raise
+            raise KafkaRefusesError(
+                f"Kafka refuses this service, {doing}. ({refusal.name()}: {refusal.str()})"
+            ) from error
+
+    def _note_error(self, error: KafkaError) -> None:
+        if error.code() in REFUSALS:
+            self._refusal = error
 
     def _describe(self, topics: Sequence[str]) -> dict[str, Any]:
         """Per topic the library's description, or None where there is no such topic."""
@@ -117,11 +155,11 @@ class KafkaTopics:
         timeout_s = allowed_s(self._settings.kafka_request_timeout_ms)
         names = [self.name(topic) for topic in topics]
         found: dict[str, Any] = {}
-        with translated(doing):
+        with self._asking(doing):
             answers = self._admin.describe_topics(TopicCollection(names), request_timeout=timeout_s)
             for topic, name in zip(topics, names, strict=True):
                 try:
-                    found[topic] = _result(answers[name], timeout_s, doing)
+                    found[topic] = _result(answers[name], timeout_s)
                 except KafkaException as error:
                     if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                         raise
@@ -154,10 +192,10 @@ class KafkaTopics:
             )
             for topic in topics
         ]
-        with translated(doing):
+        with self._asking(doing):
             for answer in self._admin.create_topics(new, request_timeout=timeout_s).values():
                 try:
-                    _result(answer, timeout_s, doing)
+                    _result(answer, timeout_s)
                 except KafkaException as error:
                     # Another service was first.
                     if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -191,10 +229,10 @@ class KafkaTopics:
         doing = f"describing the configuration of {', '.join(topics)}"
         timeout_s = allowed_s(self._settings.kafka_request_timeout_ms)
         asked = {ConfigResource(ResourceType.TOPIC, self.name(topic)): topic for topic in topics}
-        with translated(doing):
+        with self._asking(doing):
             answers = self._admin.describe_configs(list(asked), request_timeout=timeout_s)
             return {
-                asked[resource]: {entry.name: entry.value for entry in _result(answer, timeout_s, doing).values()}
+                asked[resource]: {entry.name: entry.value for entry in _result(answer, timeout_s).values()}
                 for resource, answer in answers.items()
             }
 
@@ -224,9 +262,9 @@ def _min_in_sync(copies: int) -> int:
     return max(1, copies - 1)
 
 
-def _result(answer: "Future[Any]", timeout_s: float, doing: str) -> Any:
+def _result(answer: "Future[Any]", timeout_s: float) -> Any:
     try:
         # The library's own limit comes first; this is for when it does not hold it.
         return answer.result(timeout_s + 1)
     except FutureTimeoutError:
-        raise UnavailableError(f"Kafka did not answer in {timeout_s:.1f} s, {doing}.") from None
+        raise UnavailableError(f"Kafka did not answer in {timeout_s:.1f} s.") from None

@@ -24,7 +24,8 @@ def open_log(url: str, kafka: KafkaSettings | None = None) -> EventLog:
     Raises:
         InvalidArgumentError: the scheme is unknown, the URL has parts that the scheme has no use for, or the settings
             lead to no usable client.
-        UnavailableError: the file cannot be opened. Brokers that are away are no error yet.
+        UnavailableError: the file cannot be opened, or the brokers refuse this service. Brokers that are away are no
+            error yet.
         FailedPreconditionError: the file is not an event log of this format, or Kafka's topics are missing or not as
             they must be.
     """

@@ -6,7 +6,8 @@ Concepts, in the order in which they are met:
 
 topic      A named, append-only list of messages. It exists as soon as somebody writes to it or reads it.
 partition  A topic is one or more lists, numbered from 0. Messages with equal keys land in the same partition and keep
-           their order; between partitions there is no order. The SQLite log has one partition per topic: 0.
+           their order; between partitions there is no order. The SQLite log has one partition per topic: 0. On Kafka
+           topics.py says how many, and a key's partition is the one that every Kafka client would choose.
 offset     A message's place in its partition: integers that only grow and are never used twice. They may have gaps
            (old messages are dropped by retention), so "the next offset" is a bound and not a message that must exist.
            A position whose message was dropped unread is told to its consumer (``OffsetOutOfRangeError``), never
@@ -48,8 +49,15 @@ class Message:
 
     @classmethod
     def of(cls, key: bytes, event: CloudEvent) -> "Message":
-        """The message that carries a CloudEvent in binary mode."""
-        return cls(key=key, headers=event.to_headers(), value=event.data)
+        """The message that carries a CloudEvent in binary mode.
+
+        Its trace context stands there twice: as CloudEvents has it (``ce_traceparent``), and as tracing libraries look
+        for it in a message (W3C ``traceparent``).
+        """
+        headers = event.to_headers()
+        if traceparent := event.extensions.get("traceparent"):
+            headers["traceparent"] = traceparent.encode()
+        return cls(key=key, headers=headers, value=event.data)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +109,9 @@ class Consumer(Protocol):
         Blocks for at most ``timeout_s`` while there is nothing to read, then returns an empty list. Returns as soon as
         there is at least one message: it does not wait for ``max_records``.
 
+        What a consumer that reads ahead had fetched before it was dropped is still handed over. A log that waits out
+        its own outages (Kafka) returns nothing meanwhile, and goes on where it was.
+
         Raises:
             OffsetOutOfRangeError: the position is before the oldest message kept, or behind the end.
             UnavailableError: the log cannot be reached; the position is unchanged and the poll may be repeated.
@@ -138,13 +149,16 @@ class EventLog(Protocol):
     """Append-only topics. See the module's text for the words and for what is promised."""
 
     def append(self, topic: str, key: bytes, events: Sequence[CloudEvent]) -> list[int]:
-        """Append events of one key, all or none of them, in order; durable on return.
+        """Append events of one key, in order; durable on return.
+
+        All or none of them on a log with one partition; on others a failure may leave some written.
 
         Returns:
             Their offsets (in the key's partition), in the order given.
 
         Raises:
             UnavailableError: the log is busy, full or away: nothing was acknowledged (see "at least once").
+            InvalidArgumentError: a message is larger than the log takes; again would not help.
         """
         ...
 
