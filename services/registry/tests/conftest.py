@@ -28,7 +28,7 @@ from dragoman_models import evaluation, package
 from dragoman_models.signing import SigningKey
 from dragoman_models.tensors import write_tensors
 from dragoman_models.verify import VerifyingKeys
-from dragoman_registry.__main__ import assemble
+from dragoman_registry.__main__ import Assembled, assemble
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.memory import MemoryStore
 from dragoman_registry.policy import POLICY
@@ -197,8 +197,12 @@ class Registry:
     key: SigningKey
     log: MemoryEventLog
     server: Running
-    catalog: Catalog
+    parts: Assembled
     num_added: int = 0
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.parts.catalog
 
     @asynccontextmanager
     async def client(self, identity: str = "operator", tenant: str = "acme") -> AsyncIterator[Client]:
@@ -242,13 +246,11 @@ class Starter:
         )
         store, log = store or MemoryStore(), MemoryEventLog()
         key = key or self.key
-        servicer, catalog = assemble(
-            config, store=store, key=key, trusted=trusted or VerifyingKeys([key.public_key]), log=log
-        )
-        await catalog.scan()
-        service = Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)
+        parts = assemble(config, store=store, key=key, trusted=trusted or VerifyingKeys([key.public_key]), log=log)
+        await parts.upkeep.begin()
+        service = Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=parts.servicer)
         async with running([service], POLICY, name="registry", keys=self.keys) as server:
-            yield Registry(store=store, key=key, log=log, server=server, catalog=catalog)
+            yield Registry(store=store, key=key, log=log, server=server, parts=parts)
 
 
 @pytest.fixture(scope="session")

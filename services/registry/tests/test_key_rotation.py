@@ -13,8 +13,7 @@ from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, Ke
 from dragoman_models.record_fields import canonical_json
 from dragoman_models.signing import SigningKey, public_pem, sign_envelope
 from dragoman_models.verify import VerifyingKeys
-from dragoman_registry.__main__ import resigner, trusted_keys
-from dragoman_registry.catalog import Catalog
+from dragoman_registry.__main__ import trusted_keys
 from dragoman_registry.settings import RegistrySettings
 from dragoman_registry.signed_object import named_signer
 from dragoman_text.strict_json import parse_object
@@ -51,10 +50,7 @@ def reopened(start, signed):
     async def open_(trusted: VerifyingKeys, *, resign: bool = False):
         async with start(signed.store, key=NEW, trusted=trusted) as registry:
             if resign:
-                catalog: Catalog = registry.catalog
-                registry.num_added = await resigner(
-                    store=registry.store, key=NEW, trusted=trusted, catalog=catalog
-                ).run()
+                registry.num_added = await registry.parts.resigner.run()
             async with registry.client() as client:
                 yield registry, client
 
@@ -101,8 +97,8 @@ async def test_a_whole_revocation_refuses_everything_that_was_not_signed_again(r
 async def test_what_was_signed_again_serves_after_a_whole_revocation(registry, client, signed, reopened, refused, make):
     before = await everything(client)
     async with reopened(keys(registry.key, revoked=None), resign=True) as (again, _):
-        # 3 versions, 3 moves, 1 measurement, 1 policy, 1 tombstone.
-        assert again.num_added == 9
+        # 3 versions, 3 moves, 1 measurement, 1 policy, 1 tombstone, and the heads of the alias and of the policy.
+        assert again.num_added == 11
     async with reopened(keys(registry.key, revoked=None), resign=True) as (again, _):
         assert again.num_added == 0
     async with reopened(keys(registry.key, revoked=LONG_AGO)) as (_, later):
@@ -142,7 +138,7 @@ async def test_what_does_not_verify_is_not_signed_again(registry, signed, reopen
     key = "tenants/acme/models/r8/versions/2"
     signed.store.objects[key] = signed.store.objects[key][:-20] + b"x" + signed.store.objects[key][-19:]
     async with reopened(keys(registry.key, revoked=None), resign=True) as (again, _):
-        assert again.num_added == 8
+        assert again.num_added == 10
         assert f"tenants/acme/resigned/{NEW.key_id}/models/r8/versions/2" not in signed.store.objects
 
 

@@ -36,7 +36,8 @@ KEY_CHAIN_FORMAT = "dragoman.key-chain/1"
 KEY_LIST_PAYLOAD_TYPE = "application/vnd.dragoman.key-list.v1+json"
 MAX_KEYS = 100
 MAX_LISTS = 1000
-MAX_CHAIN_BYTES = 4 << 20
+# It must fit a message of 4 MiB.
+MAX_CHAIN_BYTES = 3 << 20
 _MAX_PEM_CHARS = 1000
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields
+from dragoman_models.gate_basis import LostEvent, parse_lost_event
 from dragoman_models.gate_rule import MAX_RULES, GateRule, check_rules, parse_rule
 from dragoman_models.record_fields import (
     MAX_INTEGER,
@@ -25,7 +26,9 @@ from dragoman_models.record_fields import (
 from dragoman_models.signing import SigningKey, sign_envelope
 from dragoman_models.verify import VerifyingKeys, verify_envelope
 
+# Format 2 is that of a record by which the loss of others is accepted; see record.ALIAS_FORMAT_2 for why it is its own.
 POLICY_FORMAT = "dragoman.gate-policy/1"
+POLICY_FORMAT_2 = "dragoman.gate-policy/2"
 POLICY_PAYLOAD_TYPE = "application/vnd.dragoman.gate-policy.v1+json"
 
 
@@ -36,6 +39,7 @@ class PolicyRecord:
     Attributes:
         rules: At most one an alias; an alias without one keeps the default.
         previous_sha256: SHA-256 in hex of the previous record's payload; empty for the first.
+        accepted_loss: Set where an operator accepted that the store has lost the records from this place to that one.
     """
 
     tenant: str
@@ -48,6 +52,7 @@ class PolicyRecord:
     request_id: str
     nonce: str
     previous_sha256: str = ""
+    accepted_loss: LostEvent | None = None
 
     def rule_for(self, alias: str) -> GateRule | None:
         """Return the alias's rule, None when the policy has none for it."""
@@ -55,7 +60,11 @@ class PolicyRecord:
 
     def to_payload(self) -> bytes:
         """Write the canonical JSON."""
-        return canonical_json({**asdict(self), "format": POLICY_FORMAT, "set_time": time_text(self.set_time)})
+        content = asdict(self)
+        if self.accepted_loss is None:
+            del content["accepted_loss"]
+        name = POLICY_FORMAT if self.accepted_loss is None else POLICY_FORMAT_2
+        return canonical_json({**content, "format": name, "set_time": time_text(self.set_time)})
 
 
 def sign_policy(record: PolicyRecord, key: SigningKey) -> bytes:
@@ -97,8 +106,11 @@ def parse_policy(payload: bytes, *, what: str) -> PolicyRecord:
     Raises:
         InvalidArgumentError: not the one byte form of a policy, or rules that check_rules refuses.
     """
-    top = Fields(payload_object(payload, what=what), what=what, required=(*PolicyRecord.__dataclass_fields__, "format"))
-    top.text("format", choices=(POLICY_FORMAT,))
+    content = payload_object(payload, what=what)
+    is_second = content.get("format") == POLICY_FORMAT_2
+    keys = [key for key in PolicyRecord.__dataclass_fields__ if is_second or key != "accepted_loss"]
+    top = Fields(content, what=what, required=(*keys, "format"))
+    top.text("format", choices=(POLICY_FORMAT, POLICY_FORMAT_2))
     record = PolicyRecord(
         tenant=top.text("tenant"),
         model=top.text("model"),
@@ -112,5 +124,8 @@ def parse_policy(payload: bytes, *, what: str) -> PolicyRecord:
         request_id=top.text("request_id"),
         nonce=top.text("nonce"),
         previous_sha256=sha256_field(top, "previous_sha256", may_be_empty=True),
+        accepted_loss=parse_lost_event(top.raw("accepted_loss"), what=what) if is_second else None,
     )
+    if record.accepted_loss and record.accepted_loss.sequence < record.sequence:
+        raise InvalidArgumentError(f"{what}: accepts the loss of a record that came before it")
     return canonical(record, payload, what)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dragoman_common.atomic import create_exclusive
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
 from dragoman_models.file_digest import FileDigest, root_sha256
 from dragoman_models.record import ALIAS_PAYLOAD_TYPE, VERSION_PAYLOAD_TYPE, AliasRecord, VersionManifest
 from dragoman_models.record_fields import canonical_json
@@ -29,6 +29,10 @@ MODEL_SIGNATURE_TYPE = "https://model_signing/signature/v1.0"
 BUNDLE_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
+class RetiredKeyError(FailedPreconditionError):
+    """The key was revoked while it was in use. What is there stays readable; nothing new is signed."""
+
+
 class SigningKey:
     """A private ECDSA P-256 key. Never printed, never sent; only its public half leaves the process."""
 
@@ -36,6 +40,7 @@ class SigningKey:
         """Take a key that load or generate made."""
         self._key = key
         self.key_id = key_id(key.public_key())
+        self._is_retired = False
 
     @classmethod
     def generate(cls) -> "SigningKey":
@@ -76,8 +81,18 @@ class SigningKey:
         """The half that verifiers need."""
         return self._key.public_key()
 
+    def retire(self) -> None:
+        """Sign nothing any more: nobody would believe it, and a chain with such an event would be broken."""
+        self._is_retired = True
+
     def sign(self, payload_type: str, payload: bytes) -> bytes:
-        """Return the DER signature over the payload and its type."""
+        """Return the DER signature over the payload and its type.
+
+        Raises:
+            RetiredKeyError: the key was revoked while it was in use.
+        """
+        if self._is_retired:
+            raise RetiredKeyError(f"the signing key {self.key_id[:12]} is revoked; start the registry with another one")
         return self._key.sign(pre_authentication_encoding(payload_type, payload), ec.ECDSA(hashes.SHA256()))
 
 

@@ -54,7 +54,7 @@ __all__ = [
 MAX_ENVELOPE_BYTES = 2 * MAX_PAYLOAD_BYTES
 MAX_SIGNATURES = 8
 # What each kind of record calls the time at which it was made.
-TIME_KEYS = frozenset({"publish_time", "move_time", "add_time", "set_time", "withdraw_time"})
+TIME_KEYS = frozenset({"publish_time", "move_time", "add_time", "set_time", "withdraw_time", "head_time"})
 
 
 def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, what: str) -> bytes:

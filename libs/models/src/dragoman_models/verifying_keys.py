@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public keys whose signatures count, and from when on one does not.
 
-Owns reading them from a file, of PEM keys or a signed chain of key lists (key_list), and the question who signed.
-Records are verify's.
+Owns reading them from a file, of PEM keys or a signed chain of key lists (key_list), going on to newer lists, and the
+question who signed. Records are verify's.
+
+    file | GetKeyList -> chain -> continues what is believed? -> the keys of its newest list
 """
 
 import base64
@@ -35,18 +37,29 @@ class RevokedKeyError(DataLossError):
 
 
 class VerifyingKeys:
-    """The public keys whose signatures count."""
+    """The public keys whose signatures count. Everyone in a process shares one object; follow changes it in place.
+
+    Attributes:
+        chain: The chain of key lists that they are from, as bytes; None for plain keys.
+    """
 
     def __init__(
-        self, keys: Iterable[ec.EllipticCurvePublicKey], revoked: Mapping[str, datetime] | None = None
+        self,
+        keys: Iterable[ec.EllipticCurvePublicKey],
+        revoked: Mapping[str, datetime] | None = None,
+        *,
+        newest: KeyList | None = None,
+        chain: bytes | None = None,
     ) -> None:
-        """Take P-256 keys, and by id from which record time on one does not count.
+        """Take P-256 keys, and by id from which record time on one does not count; of a chain, also its newest list.
 
         Raises:
             InvalidArgumentError: no key: an empty list would refuse everything, which is never meant.
         """
         self._keys = tuple(keys)
         self._revoked = dict(revoked or {})
+        self._newest = newest
+        self.chain = chain
         if not self._keys:
             raise InvalidArgumentError("verifying keys: at least one public key is needed")
 
@@ -62,7 +75,7 @@ class VerifyingKeys:
             with path.open("rb") as file:
                 data = file.read(MAX_CHAIN_BYTES + 1)
             if data[:1] == b"{":
-                return cls.of_list(read_key_chain(data, what=f"verifying keys {path.name}"))
+                return cls.of_chain(data, what=f"verifying keys {path.name}")
             text = data.decode("ascii")
             end = "-----END PUBLIC KEY-----"
             blocks = [f"{block}{end}\n".encode() for block in text.split(end) if block.strip()]
@@ -92,8 +105,56 @@ class VerifyingKeys:
     @classmethod
     def of_list(cls, key_list: KeyList) -> "VerifyingKeys":
         """Take the keys of the newest list of a chain."""
-        revoked = {key.key_id: key.revoked_time for key in key_list.keys if key.revoked_time}
-        return cls((key.public_key() for key in key_list.keys), revoked)
+        return cls((key.public_key() for key in key_list.keys), _revoked(key_list))
+
+    @classmethod
+    def of_chain(cls, data: bytes, *, what: str) -> "VerifyingKeys":
+        """Take the keys of a chain that the caller has reason to believe, such as one in a file of its own.
+
+        Raises:
+            InvalidArgumentError: no chain, or one that does not hold.
+        """
+        newest = read_key_chain(data, what=what)
+        keys = (key.public_key() for key in newest.keys)
+        return cls(keys, _revoked(newest), newest=newest, chain=data)
+
+    def follow(self, data: bytes, *, what: str) -> bool:
+        """Go on to a newer chain, whoever brings it: from then on its newest list counts, for all who share these keys.
+
+        Args:
+            data: A chain as a file or GetKeyList holds it.
+            what: Names it in messages.
+
+        Returns:
+            Whether it was newer. What was verified before must then be verified again.
+
+        Raises:
+            InvalidArgumentError: it does not hold, or does not continue the chain of these keys; for plain keys, its
+                first list is not signed by one of them. The keys stay as they were.
+        """
+        lists = _read_lists(data, what=what)
+        known, newest = self._newest, lists[-1][0]
+        if known is None:
+            if lists[0][1] not in {key_id(key) for key in self._keys}:
+                raise InvalidArgumentError(f"{what}: does not begin with a list signed by a key that is believed here")
+        elif newest.sequence < known.sequence:
+            raise InvalidArgumentError(
+                f"{what}: ends with list {newest.sequence}; list {known.sequence} was believed already"
+            )
+        elif lists[known.sequence - 1][0] != known:
+            raise InvalidArgumentError(f"{what}: its list {known.sequence} is another one than was believed already")
+        if known == newest:
+            return False
+        # Each on its own, and revocations first: a thread that reads between two of these refuses rather than believes.
+        self._revoked = _revoked(newest)
+        self._keys = tuple(key.public_key() for key in newest.keys)
+        self._newest, self.chain = newest, data
+        return True
+
+    @property
+    def sequence(self) -> int:
+        """The newest list's, 0 for plain keys. It never goes down."""
+        return self._newest.sequence if self._newest else 0
 
     @property
     def counting_ids(self) -> tuple[str, ...]:
@@ -127,8 +188,14 @@ def read_key_chain(data: bytes, *, what: str) -> KeyList:
     Raises:
         InvalidArgumentError: no chain, or one that does not hold.
     """
+    return _read_lists(data, what=what)[-1][0]
+
+
+def _read_lists(data: bytes, *, what: str) -> list[tuple[KeyList, str]]:
+    """Return every list of a chain, verified, and who signed it; at least one."""
     if len(data) > MAX_CHAIN_BYTES:
         raise InvalidArgumentError(f"{what}: larger than {MAX_CHAIN_BYTES} bytes")
+    found: list[tuple[KeyList, str]] = []
     previous: KeyList | None = None
     for number, envelope in enumerate(chain_envelopes(data, what=what), start=1):
         place = f"{what}: list {number}"
@@ -139,9 +206,14 @@ def read_key_chain(data: bytes, *, what: str) -> KeyList:
             raise InvalidArgumentError(f"{place}: names another key than the one that signed")
         check_follows(previous, following, signer=named, what=place)
         previous = following
-    if previous is None:
+        found.append((following, named))
+    if not found:
         raise InvalidArgumentError(f"{what}: holds no list")
-    return previous
+    return found
+
+
+def _revoked(key_list: KeyList) -> dict[str, datetime]:
+    return {key.key_id: key.revoked_time for key in key_list.keys if key.revoked_time}
 
 
 def _single_signature(envelope: bytes, what: str) -> tuple[bytes, bytes, str]:

@@ -3,9 +3,11 @@
 """The registry's process: the only file that names adapters."""
 
 import asyncio
+import gc
 import logging
 import os
 import sys
+from dataclasses import dataclass
 
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common import logs, settings, telemetry
@@ -19,25 +21,31 @@ from dragoman_models.signing import SigningKey
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.chain_repair import ChainRepairs
 from dragoman_registry.download import Downloads
 from dragoman_registry.event_log import EventLogNews, NoNews
+from dragoman_registry.event_wake import EventWake
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.folder import FolderStore
 from dragoman_registry.garbage import Collector
+from dragoman_registry.garbage_background import collect_forever
 from dragoman_registry.gate_policy import DefaultRules
+from dragoman_registry.head_copies import HeadCopies
+from dragoman_registry.headed_reader import HeadedReader
+from dragoman_registry.heads import Heads
 from dragoman_registry.policy import POLICY
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ObjectStore
 from dragoman_registry.promotion import Promotion
 from dragoman_registry.publish import Publisher
 from dragoman_registry.publish_intent import Intents
-from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.resign import Resigner
 from dragoman_registry.s3 import S3Store
 from dragoman_registry.s3_settings import bucket_from_url
-from dragoman_registry.servicer import RegistryServicer, scan_forever
+from dragoman_registry.servicer import RegistryServicer
 from dragoman_registry.settings import RegistrySettings, store_root
 from dragoman_registry.settled import probe
+from dragoman_registry.upkeep import KeyFile, Upkeep
 from dragoman_registry.watch import AliasWatch
 from dragoman_registry.withdrawal import Withdrawals
 
@@ -53,32 +61,31 @@ async def run(config: RegistrySettings) -> None:
     key = SigningKey.load(config.signing_key_file)
     trusted = trusted_keys(config, key)
     store = open_store(config)
-    log = open_log(config.events_url) if config.events_url else None
+    log = open_log(config.events_url, config.kafka) if config.events_url else None
     try:
         await probe(store, layout.PROBE)
-        servicer, catalog = assemble(config, store=store, key=key, trusted=trusted, log=log)
+        service = assemble(config, store=store, key=key, trusted=trusted, log=log)
         # Before the first call: a follower's snapshot must never be empty only because the scan is not over.
-        await catalog.scan()
+        await service.upkeep.begin()
+        # What was read now stays: without this the collector of cycles walks all of it again and again, 0.2 s at a time.
+        gc.freeze()
         if config.resign_at_start:
-            await resigner(store=store, key=key, trusted=trusted, catalog=catalog).run()
+            await service.resigner.run()
         await serve(
-            [Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=servicer)],
+            [Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=service.servicer)],
             config.server,
             authenticator=ServiceTokenAuthenticator(TrustStore.load(config.server.trust_file), audience="registry"),
             policy=POLICY,
-            background=[scan_forever(catalog, config.scan_period_s)],
+            background=[
+                service.upkeep.run(config.scan_period_s),
+                collect_forever(service.collector, config.gc_period_s),
+                *([EventWake(log, service.catalog).run()] if log else []),
+            ],
         )
     finally:
         if log:
             log.close()
         store.close()
-
-
-def resigner(*, store: ObjectStore, key: SigningKey, trusted: VerifyingKeys, catalog: Catalog) -> Resigner:
-    """Build what signs again, on a store."""
-    policies = PolicyBook(store=store, keys=trusted, catalog=catalog, key=key, clock=SystemClock())
-    reader = RecordReader(store, trusted)
-    return Resigner(store=store, reader=reader, catalog=catalog, policies=policies, key=key)
 
 
 def open_store(config: RegistrySettings) -> FolderStore | S3Store:
@@ -108,16 +115,33 @@ def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:
     return trusted
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assembled:
+    """The service on a store: what answers, and what runs beside."""
+
+    servicer: RegistryServicer
+    catalog: Catalog
+    upkeep: Upkeep
+    resigner: Resigner
+    collector: Collector
+
+
 def assemble(
     config: RegistrySettings, *, store: ObjectStore, key: SigningKey, trusted: VerifyingKeys, log: EventLog | None
-) -> tuple[RegistryServicer, Catalog]:
-    """Build the service on a store."""
+) -> Assembled:
+    """Build the service on a store.
+
+    Raises:
+        InvalidArgumentError: the state folder cannot be used.
+    """
     clock = SystemClock()
     watch = AliasWatch()
-    reader = RecordReader(store, trusted)
+    copies = HeadCopies(config.state_folder / "heads", trusted) if config.state_folder else None
+    heads = Heads(store=store, keys=trusted, key=key, copies=copies)
+    reader = HeadedReader(store, trusted, heads)
     catalog = Catalog(store=store, reader=reader, watch=watch)
     news = EventLogNews(log) if log else NoNews()
-    policies = PolicyBook(store=store, keys=trusted, catalog=catalog, key=key, clock=clock)
+    policies = PolicyBook(store=store, keys=trusted, catalog=catalog, heads=heads, key=key, clock=clock)
     defaults = DefaultRules(
         trial_aliases=frozenset(config.trial_aliases), ungated_aliases=frozenset(config.ungated_aliases)
     )
@@ -125,11 +149,21 @@ def assemble(
         store=store,
         reader=reader,
         catalog=catalog,
+        heads=heads,
         key=key,
         news=news,
         clock=clock,
         policies=policies,
         defaults=defaults,
+    )
+    collector = Collector(
+        store=store,
+        keys=trusted,
+        catalog=catalog,
+        clock=clock,
+        wait_s=config.gc_wait_s,
+        rollback_window_s=config.rollback_window_s,
+        intent_lifetime_s=config.intent_lifetime_s,
     )
     servicer = RegistryServicer(
         settings=config,
@@ -147,18 +181,31 @@ def assemble(
         downloads=Downloads(store),
         evidence=EvidenceBook(store=store, reader=reader, catalog=catalog, key=key, clock=clock),
         policies=policies,
-        collector=Collector(
-            store=store,
-            catalog=catalog,
-            clock=clock,
-            wait_s=config.gc_wait_s,
-            rollback_window_s=config.rollback_window_s,
-            intent_lifetime_s=config.intent_lifetime_s,
-        ),
+        collector=collector,
         withdrawals=Withdrawals(store=store, catalog=catalog, key=key, clock=clock, take_back=promotion.take_back),
         watch=watch,
+        repairs=ChainRepairs(
+            store=store,
+            reader=reader,
+            catalog=catalog,
+            policies=policies,
+            heads=heads,
+            keys=trusted,
+            key=key,
+            clock=clock,
+        ),
+        keys=trusted,
     )
-    return servicer, catalog
+    key_file = KeyFile(
+        config.verifying_keys_file, trusted=trusted, key=key, memories=(reader, policies, heads, catalog)
+    )
+    return Assembled(
+        servicer=servicer,
+        catalog=catalog,
+        collector=collector,
+        upkeep=Upkeep(store=store, catalog=catalog, policies=policies, heads=heads, key_file=key_file),
+        resigner=Resigner(store=store, reader=reader, catalog=catalog, policies=policies, heads=heads, key=key),
+    )
 
 
 def main() -> None:

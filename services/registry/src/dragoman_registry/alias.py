@@ -84,6 +84,18 @@ def extend_chain(
     return StoredEvent(record=record, envelope=envelope)
 
 
+def accepting(chain: Chain, lost: StoredEvent) -> StoredEvent | None:
+    """Return the event by which an operator accepted that the store has lost an event; None where it is not lost so."""
+    sequence = lost.record.sequence
+    if sequence <= len(chain) and chain[sequence - 1].record == lost.record:
+        return None
+    for event in chain:
+        loss = event.record.accepted_loss
+        if loss is not None and event.record.sequence <= sequence <= loss.sequence:
+            return event
+    return None
+
+
 def made_before(chain: Chain, move: Move) -> StoredEvent | None:
     """Return the event that an earlier try of the same request wrote, if any.
 

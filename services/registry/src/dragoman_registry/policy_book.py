@@ -15,6 +15,7 @@ from dragoman_models.signing import SigningKey
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.chain_head import policy_place
 from dragoman_registry.gate_policy import (
     PolicyChain,
     PolicyChange,
@@ -24,6 +25,7 @@ from dragoman_registry.gate_policy import (
     next_policy,
     set_before,
 )
+from dragoman_registry.heads import Heads
 from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError, ObjectStore
 from dragoman_registry.settled import create_settled
 from dragoman_registry.signed_object import read_signed
@@ -38,29 +40,38 @@ class PolicyBook:
     """The policies of every model."""
 
     def __init__(
-        self, *, store: ObjectStore, keys: VerifyingKeys, catalog: Catalog, key: SigningKey, clock: Clock
+        self,
+        *,
+        store: ObjectStore,
+        keys: VerifyingKeys,
+        catalog: Catalog,
+        heads: Heads,
+        key: SigningKey,
+        clock: Clock,
     ) -> None:
         """Wire the parts; nothing is read or written."""
         self._store = store
         self._keys = keys
         self._catalog = catalog
+        self._heads = heads
         self._key = key
         self._clock = clock
-        self._lengths: dict[tuple[str, str], int] = {}
         self._verified: OrderedDict[tuple[str, bytes, PolicyRecord | None], PolicyRecord] = OrderedDict()
 
     async def chain(self, tenant: str, model: str) -> PolicyChain:
         """Return every record of a model's policy, oldest first; empty when it has none.
 
         Raises:
-            DataLossError: the chain does not verify, or is shorter than it was.
+            DataLossError: the chain does not verify, or its newest event is gone.
         """
-        chain = await self._read(tenant, model)
-        known = self._lengths.get((tenant, model), 0)
-        if len(chain) < known:
-            raise DataLossError(f"{tenant}/{model}/policies/{known}: is gone from the store")
-        if chain:
-            self._lengths[tenant, model] = len(chain)
+        place = policy_place(tenant, model)
+        heads = await self._heads.read(place)
+        try:
+            chain = await self.kept_chain(tenant, model)
+            await self._heads.hold(place, [policy.record for policy in chain], heads)
+        except DataLossError as error:
+            logger.error("a record does not verify", extra={"reason": error.message})  # noqa: TRY400 - no defect of ours
+            raise
         return chain
 
     async def at(self, tenant: str, model: str, sequence: int) -> StoredPolicy:
@@ -103,15 +114,21 @@ class PolicyBook:
             )
         except ObjectExistsError:
             raise PolicyChangedFirstError(f"another change wrote event {record.sequence} first") from None
-        self._lengths[record.tenant, record.model] = record.sequence
+        await self._heads.advance(
+            policy_place(record.tenant, record.model), [*(policy.record for policy in chain), record]
+        )
         logger.info(
             "gate policy set",
             extra={"tenant": record.tenant, "model": record.model, "sequence": record.sequence, "by": record.set_by},
         )
         return StoredPolicy(record=record, envelope=envelope)
 
-    async def _read(self, tenant: str, model: str) -> list[StoredPolicy]:
-        """Return every change of a model's gate policy, oldest first; empty when there was none.
+    def forget(self) -> None:
+        """Verify every record again at its next read: the keys that count have changed."""
+        self._verified.clear()
+
+    async def kept_chain(self, tenant: str, model: str) -> list[StoredPolicy]:
+        """Return every change of a model's gate policy as the store holds it, whatever its head says.
 
         Raises:
             DataLossError: a record is missing, is not this model's, or does not continue the one before it.

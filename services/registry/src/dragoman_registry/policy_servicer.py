@@ -41,7 +41,7 @@ class PolicyServicer(registry_pb2_grpc.RegistryServiceServicer):
             request_id=request.request_id or secrets.token_hex(16),
             set_by=who(caller),
         )
-        return pb.SetGatePolicyResponse(policy=_policy_to_pb(await self._policies.change(check_change(change))))
+        return pb.SetGatePolicyResponse(policy=policy_to_pb(await self._policies.change(check_change(change))))
 
     async def GetGatePolicy(self, request: pb.GetGatePolicyRequest, _context: Context) -> pb.GetGatePolicyResponse:  # noqa: N802
         _, tenant = caller_and_tenant()
@@ -49,11 +49,11 @@ class PolicyServicer(registry_pb2_grpc.RegistryServiceServicer):
         if request.sequence < 0:
             raise InvalidArgumentError("sequence must be at least 1, or 0 for the newest")
         policy = await self._policies.at(tenant, request.model, request.sequence)
-        return pb.GetGatePolicyResponse(policy=_policy_to_pb(policy))
+        return pb.GetGatePolicyResponse(policy=policy_to_pb(policy))
 
 
-def _policy_to_pb(policy: StoredPolicy) -> pb.GatePolicy:
-    record = policy.record
+def policy_to_pb(policy: StoredPolicy) -> pb.GatePolicy:
+    record, lost = policy.record, policy.record.accepted_loss
     return pb.GatePolicy(
         tenant=record.tenant,
         model=record.model,
@@ -64,4 +64,5 @@ def _policy_to_pb(policy: StoredPolicy) -> pb.GatePolicy:
         set_time=time_to_pb(record.set_time),
         previous_sha256=record.previous_sha256,
         record=signed_pb2.SignedRecord(envelope=policy.envelope),
+        accepted_loss=pb.LostEvent(sequence=lost.sequence, sha256=lost.sha256) if lost else None,
     )

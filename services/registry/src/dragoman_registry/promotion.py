@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving an alias: the gate decides, one create writes.
 
-check -> verified chain -> same request before? -> expected? -> gate -> sign -> create <sequence> -> followers, log
+check -> verified chain -> same request before? -> expected? -> gate -> sign -> create <sequence> -> followers
+                                                                                -> head -> log
 """
 
 import asyncio
@@ -33,11 +34,13 @@ from dragoman_registry.alias import (
     pointed_before,
 )
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.chain_head import alias_place
 from dragoman_registry.evidence import StoredEvidence
 from dragoman_registry.gate import Contender, GateRefusedError
 from dragoman_registry.gate_evidence import counting, judged
 from dragoman_registry.gate_policy import DefaultRules, rule_for_move
 from dragoman_registry.gate_rules import judge
+from dragoman_registry.heads import Heads
 from dragoman_registry.model_version import VersionWithdrawnError
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ModelNews, ObjectExistsError, ObjectStore
@@ -59,6 +62,7 @@ class Promotion:
         store: ObjectStore,
         reader: RecordReader,
         catalog: Catalog,
+        heads: Heads,
         key: SigningKey,
         news: ModelNews,
         clock: Clock,
@@ -69,6 +73,7 @@ class Promotion:
         self._store = store
         self._reader = reader
         self._catalog = catalog
+        self._heads = heads
         self._key = key
         self._news = news
         self._clock = clock
@@ -143,6 +148,8 @@ class Promotion:
             ) from None
         event = StoredEvent(record=record, envelope=envelope)
         self._catalog.learn_event(event)
+        place = alias_place(move.tenant, move.model, move.alias)
+        await self._heads.advance(place, [*(before.record for before in chain), record])
         return event
 
     async def take_back(self, chain: Chain) -> None:

@@ -50,6 +50,12 @@ class RecordReader:
         self._evidence: OrderedDict[tuple[str, bytes], EvidenceRecord] = OrderedDict()
         self._chains: OrderedDict[str, tuple[list[bytes], list[StoredEvent]]] = OrderedDict()
 
+    def forget(self) -> None:
+        """Verify every record again at its next read: the keys that count have changed."""
+        self._verified.clear()
+        self._evidence.clear()
+        self._chains.clear()
+
     async def version(self, tenant: str, model: str, number: int) -> StoredVersion:
         """Return one version.
 

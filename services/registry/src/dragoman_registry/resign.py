@@ -3,6 +3,7 @@
 """Signing again, under the present key, what an older key signed: before the older one is revoked altogether.
 
     every record that verifies now -> the same payload under the present key -> create beside it (signed_object)
+    every head                     -> the same payload under the present key -> in its place
 
 What does not verify is not signed; it is logged by name and stays as it is.
 """
@@ -19,6 +20,7 @@ from dragoman_models.signing import SigningKey, sign_envelope
 from dragoman_models.verify import MAX_ENVELOPE_BYTES
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.heads import Heads
 from dragoman_registry.model_version import sign_version, version_object
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ObjectExistsError, ObjectStore
@@ -33,16 +35,24 @@ Signed = tuple[str, bytes | VersionManifest]
 
 
 class Resigner:
-    """Adds signatures; nothing that is there is changed, and a run that was cut short goes on where it was."""
+    """Adds signatures; no record that is there is changed, and a run that was cut short goes on where it was."""
 
     def __init__(
-        self, *, store: ObjectStore, reader: RecordReader, catalog: Catalog, policies: PolicyBook, key: SigningKey
+        self,
+        *,
+        store: ObjectStore,
+        reader: RecordReader,
+        catalog: Catalog,
+        policies: PolicyBook,
+        heads: Heads,
+        key: SigningKey,
     ) -> None:
         """Wire the parts; nothing is read or written."""
         self._store = store
         self._reader = reader
         self._catalog = catalog
         self._policies = policies
+        self._heads = heads
         self._key = key
 
     async def run(self) -> int:
@@ -56,6 +66,8 @@ class Resigner:
             for model in await self._store.names_below(layout.models(tenant)):
                 async for key, signed in self._records(tenant, model):
                     count += await self._add(key, signed)
+                for place in await self._heads.places(tenant, model):
+                    count += await self._heads.sign_again(place)
         logger.info("signed again", extra={"signatures": count, "key": self._key.key_id})
         return count
 

@@ -6,12 +6,11 @@ The servicers own paging, who sees what, and the shape of streams; the rules are
 is the caller's, and another tenant's objects are looked up nowhere: NOT_FOUND, like anything that does not exist.
 """
 
-import asyncio
-import logging
-
-from dragoman_common.errors import UnavailableError
+from dragoman_models.verify import VerifyingKeys
 from dragoman_registry.alias_servicer import AliasServicer
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.chain_repair import ChainRepairs
+from dragoman_registry.chain_servicer import ChainServicer
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_book import EvidenceBook
 from dragoman_registry.evidence_servicer import EvidenceServicer
@@ -28,8 +27,6 @@ from dragoman_registry.version_servicer import VersionServicer
 from dragoman_registry.watch import AliasWatch
 from dragoman_registry.withdrawal import Withdrawals
 
-logger = logging.getLogger(__name__)
-
 
 class RegistryServicer(
     PublishServicer,
@@ -39,6 +36,7 @@ class RegistryServicer(
     PolicyServicer,
     LineageServicer,
     GarbageServicer,
+    ChainServicer,
 ):
     """Answers the registry's RPCs."""
 
@@ -55,6 +53,8 @@ class RegistryServicer(
         withdrawals: Withdrawals,
         collector: Collector,
         watch: AliasWatch,
+        repairs: ChainRepairs,
+        keys: VerifyingKeys,
     ) -> None:
         """Wire the parts."""
         self._settings = settings
@@ -67,13 +67,5 @@ class RegistryServicer(
         self._withdrawals = withdrawals
         self._collector = collector
         self._watch = watch
-
-
-async def scan_forever(catalog: Catalog, period_s: float) -> None:
-    """Compare the catalogue with the store every period, until cancelled. A store that is away is waited for."""
-    while True:
-        await asyncio.sleep(period_s)
-        try:
-            await catalog.scan()
-        except UnavailableError:
-            logger.warning("scan: the store does not answer; the lists stay as they are", exc_info=True)
+        self._repairs = repairs
+        self._keys = keys

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.server import ServerSettings
+from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_registry.s3_settings import S3Settings
 
 
@@ -25,10 +26,16 @@ class RegistrySettings:
     verifying_keys_file: Path | None = None
     """Whose signatures on stored records count: PEM public keys, one after another, or a signed chain of key lists.
     Must include the signing key's. Unset trusts the signing key only, so set it while a key is being rotated."""
+    state_folder: Path | None = None
+    """A folder of this machine, outside of the store: copies of the heads of all chains. Who puts the store back to an
+    earlier state is then found out also after a restart. One registry's alone; unset keeps none."""
     resign_at_start: bool = False
     """Before serving, sign with the signing key what other keys have signed, so that these can be revoked."""
     events_url: str | None = None
-    """The event log, sqlite:///absolute/events.db. Unset tells no log; WatchAliases works without one."""
+    """The event log: sqlite:///absolute/events.db, or kafka://host:port,host:port. Unset tells no log;
+    WatchAliases works without one."""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    """How to talk to the brokers of a kafka:// log."""
     scan_period_s: float = 30.0
     """How often the lists are compared with the store. Shorter sees other registries' writes sooner, reads more."""
     heartbeat_s: float = 10.0
@@ -44,6 +51,8 @@ class RegistrySettings:
     three parts in memory: 15 MiB for files up to 48 GiB."""
     gc_wait_s: float = 86400.0
     """How long a condemned blob waits before it is deleted. Longer than any publish takes."""
+    gc_period_s: float = 0.0
+    """How often garbage is collected without being asked, of every tenant; 0 never does, `dragoman gc` always can."""
     rollback_window_s: float = 2592000.0
     """How long a withdrawn version keeps its files."""
     intent_lifetime_s: float = 604800.0
