@@ -35,12 +35,11 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_models.file_digest import FileDigest
 from dragoman_models.package import ModelConfig, parse_model_config
 from dragoman_models.record import Lineage
-from dragoman_models.record_fields import canonical_json
 from dragoman_models.signing import SigningKey, sign_alias_record
 from dragoman_registry import layout
 from dragoman_registry.alias import Move, StoredEvent, next_record
+from dragoman_registry.claim import new_claim
 from dragoman_registry.model_version import PublishRequest, StoredVersion, manifest_of, sign_version, version_object
-from dragoman_registry.publish import CLAIM_FORMAT
 from services.registry.tests.registry_process import Home
 from tests.parts.minio import MinioServer, running
 
@@ -107,8 +106,7 @@ def objects_of(model: str, num_versions: int, num_moves: int, config: ModelConfi
     objects = {}
     for version in versions:
         number = version.manifest.number
-        claim = {"format": CLAIM_FORMAT, "number": number, "nonce": f"{number:032x}"}
-        objects[layout.claim(TENANT, model, version.manifest.root_sha256, 1)] = canonical_json(claim)
+        objects[layout.claim(TENANT, model, version.manifest.root_sha256, 1)] = new_claim(number)
         objects[layout.version(TENANT, model, number)] = version_object(version)
     for event in chain_of(model, versions, num_moves, key):
         objects[layout.alias_event(TENANT, model, ALIAS, event.record.sequence)] = event.envelope

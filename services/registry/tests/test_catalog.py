@@ -27,6 +27,11 @@ class CountedStore(MemoryStore):
         self.asked.append(key)
         return await super().read(key, offset=offset, length=length)
 
+    def events(self) -> list[int]:
+        """The sequences of the events of prod that were read."""
+        prefix = f"{MODEL}/aliases/prod/"
+        return sorted(int(key.removeprefix(prefix)) for key in self.asked if key.startswith(prefix) and key != prefix)
+
     async def names_below(self, prefix: str) -> list[str]:
         self.asked.append(f"{prefix}/")
         return await super().names_below(prefix)
@@ -57,7 +62,8 @@ async def test_an_alias_is_read_by_its_newest_event_and_the_one_after_it(counted
         for question in (client.alias(), client.alias(at_time=first), history(client)):
             counted.store.asked.clear()
             await question
-            assert sorted(counted.store.asked) == [f"{MODEL}/aliases/prod/5", f"{MODEL}/aliases/prod/6"]
+            assert counted.store.events() == [5, 6]
+            assert len(counted.store.asked) <= 3, "and at most the alias's head"
 
 
 async def test_a_quiet_scan_reads_no_record(counted, make):
@@ -76,8 +82,7 @@ async def test_a_scan_after_a_move_reads_two_events_of_a_long_chain(counted, sta
         await moving.move(1)
         counted.store.asked.clear()
         await counted.catalog.scan()
-        asked = sorted(key for key in counted.store.asked if not key.endswith("/"))
-        assert asked == [f"{MODEL}/aliases/prod/{sequence}" for sequence in (4, 5, 6)]
+        assert counted.store.events() == [4, 5, 6]
 
 
 async def test_what_another_registry_wrote_is_seen_by_the_next_read(start, make):

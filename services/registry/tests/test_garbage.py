@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from dragoman_models.record_fields import canonical_json
-from dragoman_registry import garbage, publish_intent
+from dragoman_registry import garbage, garbage_marks, publish_intent
 from dragoman_registry.folder import FolderStore
 from dragoman_registry.memory import MemoryStore
 
@@ -32,7 +32,7 @@ def condemn(store: MemoryStore, *contents: bytes) -> None:
     """Leave blobs that a collector may delete at once."""
     for key in plant(store, *contents):
         store.objects[f"tenants/acme/condemned/{key.removeprefix(BLOBS)}"] = canonical_json(
-            {"format": garbage.CONDEMNED_FORMAT, "time": "2026-01-01T00:00:00.000000Z"}
+            {"format": garbage_marks.CONDEMNED_FORMAT, "time": "2026-01-01T00:00:00.000000Z"}
         )
 
 

@@ -67,7 +67,7 @@ async def run(config: RegistrySettings) -> None:
         service = assemble(config, store=store, key=key, trusted=trusted, log=log)
         # Before the first call: a follower's snapshot must never be empty only because the scan is not over.
         await service.upkeep.begin()
-        # What was read now stays: without this the collector of cycles walks all of it again and again, 0.2 s at a time.
+        # What was read now stays: Python's collector would walk all of it again and again, 0.2 s at a time.
         gc.freeze()
         if config.resign_at_start:
             await service.resigner.run()

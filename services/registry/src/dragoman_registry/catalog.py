@@ -88,6 +88,12 @@ class Catalog:
         entry = self._tenants.get(tenant, {}).get(model)
         return set(entry.versions) if entry else set()
 
+    def known_sequence(self, tenant: str, model: str, alias: str) -> int:
+        """Return the sequence of an alias's newest event, as far as it was read; 0 for no such alias."""
+        entry = self._tenants.get(tenant, {}).get(model)
+        event = entry.aliases.get(alias) if entry else None
+        return event.record.sequence if event else 0
+
     def newest_events(self) -> Iterator[StoredEvent]:
         """Yield the newest event of every alias of every tenant."""
         for models in self._tenants.values():

@@ -1,36 +1,38 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Garbage collection: blobs that no version and no running publish refers to, deleted in two passes.
+"""Garbage collection: what nothing refers to, deleted in two passes.
 
-    mark -> condemn what is unreferenced -> (another call, at least the wait later) -> mark again -> delete
+    look -> condemn what is unreferenced -> (another call, at least the wait later) -> look again -> delete
 
-Referenced is what a version lists, unless it was withdrawn longer ago than the rollback window, and what an intent that
-has not expired brings. A record that does not verify stops the collection of its tenant: what cannot be read may refer
-to anything. How a publish and a collector that pass each other lose nothing: publish_intent.
+    blob     nobody lists it: no version, unless it was withdrawn longer ago than the rollback window; no begun publish
+    claims   of a content that no version of the model holds, when all their numbers went to other content
+    at once  intents that have expired; second signatures by a revoked key where another signature counts
+
+A record that does not verify stops the collection of its tenant: what cannot be read may refer to anything. How a
+publish and a collector that pass each other lose nothing: publish_intent. A call handles at most MAX_HANDLED objects
+of a kind, and any number of registries may collect at once.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DataLossError, FailedPreconditionError, InvalidArgumentError
-from dragoman_models.fields import Fields
-from dragoman_models.record_fields import canonical_json, time_field, time_text
+from dragoman_common.errors import FailedPreconditionError
+from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout, publish_intent
 from dragoman_registry.catalog import Catalog
-from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError, ObjectStore
-from dragoman_registry.publish_intent import Intent, read_intent
-from dragoman_registry.settled import create_settled
-from dragoman_text.strict_json import parse_object
+from dragoman_registry.garbage_look import Candidate, Look, Reason
+from dragoman_registry.garbage_marks import Marks
+from dragoman_registry.garbage_signatures import revoked_signatures
+from dragoman_registry.ports import ObjectStore
+from dragoman_registry.publish_intents import ReadIntents
 
 logger = logging.getLogger(__name__)
 
-CONDEMNED_FORMAT = "dragoman.condemned/1"
 BATCH = 50
-_MAX_CONDEMNED_BYTES = 1024
-_MAX_INTENT_BYTES = 16 << 20
+MAX_HANDLED = 10_000
 
 
 class CollectionRunningError(FailedPreconditionError):
@@ -39,9 +41,11 @@ class CollectionRunningError(FailedPreconditionError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Garbage:
-    """A blob, or an expired intent, that nothing refers to."""
+    """An object that nothing refers to, and why."""
 
     key: str
+    reason: Reason
+    size_bytes: int
     is_deleted: bool
     condemn_time: datetime
 
@@ -54,12 +58,33 @@ class Collection:
     num_condemned: int = 0
     num_deleted: int = 0
     num_kept: int = 0
+    num_left: int = 0
+    condemned_bytes: int = 0
+    deleted_bytes: int = 0
+    num_abandoned_uploads: int = 0
 
-    def add(self, key: str, *, is_deleted: bool, condemn_time: datetime) -> None:
+    def add(self, item: Garbage) -> None:
         """Count an object."""
-        self.garbage.append(Garbage(key=key, is_deleted=is_deleted, condemn_time=condemn_time))
-        self.num_deleted += is_deleted
-        self.num_condemned += not is_deleted
+        self.garbage.append(item)
+        if item.is_deleted:
+            self.num_deleted += 1
+            self.deleted_bytes += item.size_bytes
+        else:
+            self.num_condemned += 1
+            self.condemned_bytes += item.size_bytes
+
+    def add_all(self, candidate: Candidate, *, is_deleted: bool, condemn_time: datetime) -> None:
+        """Count the objects of a candidate."""
+        for key, size_bytes in candidate.objects:
+            self.add(
+                Garbage(
+                    key=key,
+                    reason=candidate.reason,
+                    size_bytes=size_bytes,
+                    is_deleted=is_deleted,
+                    condemn_time=condemn_time,
+                )
+            )
 
 
 class Collector:
@@ -70,19 +95,25 @@ class Collector:
         *,
         store: ObjectStore,
         catalog: Catalog,
+        keys: VerifyingKeys,
         clock: Clock,
         wait_s: float,
         rollback_window_s: float,
         intent_lifetime_s: float,
     ) -> None:
-        """Take how long a condemned blob waits, a withdrawn version keeps its files, and an intent protects."""
+        """Take how long a condemned object waits, a withdrawn version keeps its files, and an intent protects."""
         self._store = store
         self._catalog = catalog
+        self._keys = keys
         self._clock = clock
         self._wait = timedelta(seconds=wait_s)
         self._rollback_window = timedelta(seconds=rollback_window_s)
         self._intent_lifetime = timedelta(seconds=intent_lifetime_s)
         self._running: set[str] = set()
+
+    async def tenants(self) -> list[str]:
+        """Return whose garbage there may be."""
+        return await self._store.names_below(layout.TENANTS)
 
     async def collect(self, tenant: str, *, dry_run: bool) -> Collection:
         """Condemn what is garbage now; delete what was condemned at least the wait ago, and still is.
@@ -102,138 +133,112 @@ class Collector:
     async def _collect(self, tenant: str, *, dry_run: bool) -> Collection:
         result = Collection()
         now = self._clock.now()
-        blobs = await self._store.names_below(layout.blobs(tenant))
-        condemned = {sha256: await self._condemn_time(tenant, sha256) for sha256 in await self._condemned(tenant)}
-        # Versions before intents: an intent outlives the commit of its version, so none falls between the two.
-        referenced = await self._referenced(tenant)
-        intents = _Intents(self._store, tenant, now - self._intent_lifetime)
-        await intents.refresh()
-        due: list[tuple[str, datetime]] = []
-        for sha256 in blobs:
-            since = condemned.get(sha256)
-            if sha256 in referenced or sha256 in intents.blobs:
-                result.num_kept += 1
-                if since is not None and not dry_run:
-                    await self._store.delete(layout.condemned_blob(tenant, sha256))
+        expired_before = now - self._intent_lifetime
+        marks = Marks(self._store, tenant)
+        condemned = await marks.read()
+        intents = ReadIntents(self._store, tenant, expired_before)
+        candidates = await self._look(tenant, intents, result)
+        due: dict[str, datetime] = {}
+        for number, (name, candidate) in enumerate(candidates.items()):
+            since = condemned.get(name)
+            if number >= MAX_HANDLED:
+                result.num_left += len(candidate.objects)
             elif since is not None and now - since >= self._wait:
-                due.append((sha256, since))
+                due[name] = since
             else:
-                since = since or await self._condemn(tenant, sha256, now, dry_run=dry_run)
-                result.add(layout.blob(tenant, sha256), is_deleted=False, condemn_time=since)
+                if since is None:
+                    since = now if dry_run else await marks.condemn(name, now)
+                result.add_all(candidate, is_deleted=False, condemn_time=since)
         if dry_run:
-            for sha256, since in due:
-                result.add(layout.blob(tenant, sha256), is_deleted=True, condemn_time=since)
-            for key, expired in intents.expired.items():
-                result.add(key, is_deleted=True, condemn_time=expired.time)
-            return result
-        await self._delete(tenant, due, intents, result)
-        for sha256 in set(condemned) - set(blobs):
-            await self._store.delete(layout.condemned_blob(tenant, sha256))
-        for key, expired in intents.expired.items():
-            await self._store.delete(key)
-            result.add(key, is_deleted=True, condemn_time=expired.time)
-        logger.info(
-            "garbage collected",
-            extra={"tenant": tenant, "condemned": result.num_condemned, "deleted": result.num_deleted},
-        )
+            for name, since in due.items():
+                result.add_all(candidates[name], is_deleted=True, condemn_time=since)
+        else:
+            # What is in use again, or went by another collector's hand.
+            for name in set(condemned) - set(candidates):
+                await marks.spare(name)
+            await self._delete(tenant, due, intents, result)
+        await self._delete_at_once(tenant, intents, result, now, dry_run=dry_run)
+        if not dry_run:
+            result.num_abandoned_uploads = await self._store.abandon_uploads(
+                sorted(layout.blob(tenant, sha256) for sha256 in intents.expired_blobs), begun_before=expired_before
+            )
+            _log(tenant, result)
         return result
 
-    async def _delete(
-        self, tenant: str, due: Sequence[tuple[str, datetime]], intents: "_Intents", result: Collection
-    ) -> None:
-        referenced = await self._referenced(tenant) if due else frozenset()
-        for batch in _batches(due):
+    async def _look(self, tenant: str, intents: ReadIntents, result: Collection) -> Mapping[str, Candidate]:
+        look = Look(self._store, self._catalog, tenant, withdrawn_before=self._clock.now() - self._rollback_window)
+        candidates = await look.candidates()
+        # Versions before intents: an intent outlives the commit of its version, so none falls between the two.
+        await intents.refresh()
+        unheld = {name: candidate for name, candidate in candidates.items() if not intents.holds(candidate)}
+        result.num_kept = look.num_blobs - sum(item.reason is Reason.UNREFERENCED_BLOB for item in unheld.values())
+        return unheld
+
+    async def _delete(self, tenant: str, due: Mapping[str, datetime], intents: ReadIntents, result: Collection) -> None:
+        if not due:
+            return
+        marks = Marks(self._store, tenant)
+        candidates = await self._look(tenant, intents, result)
+        for batch in _batches(list(due)):
             begin_s = self._clock.monotonic_s()
             await intents.refresh()
-            for sha256, since in batch:
+            for name in batch:
+                candidate = candidates.get(name)
                 late = self._clock.monotonic_s() - begin_s > publish_intent.DELETE_WINDOW_S
-                is_held = late or sha256 in referenced or sha256 in intents.blobs
                 # A publisher that spares a blob takes the condemnation away.
-                if is_held or await self._condemn_time(tenant, sha256) is None:
-                    result.num_kept += 1
+                if candidate is None or late or intents.holds(candidate) or await marks.time_of(name) is None:
+                    result.num_left += len(candidate.objects) if candidate and late else 0
                     continue
-                key = layout.blob(tenant, sha256)
-                await self._store.delete(key)
-                await self._store.delete(layout.condemned_blob(tenant, sha256))
-                result.add(key, is_deleted=True, condemn_time=since)
+                for key, _ in candidate.objects:
+                    await self._store.delete(key)
+                await marks.spare(name)
+                result.add_all(candidate, is_deleted=True, condemn_time=due[name])
 
-    async def _referenced(self, tenant: str) -> frozenset[str]:
-        now = self._clock.now()
-        found: set[str] = set()
-        for model in await self._store.names_below(layout.models(tenant)):
-            names = await self._store.names_below(layout.versions(tenant, model))
-            numbers = {int(name) for name in names if name.isdecimal()}
-            # What was here and is gone is damage, not garbage.
-            numbers |= self._catalog.known_numbers(tenant, model)
-            for number in sorted(numbers):
-                manifest = (await self._catalog.checked_version(tenant, model, number)).manifest
-                tombstone = await self._catalog.checked_tombstone(manifest)
-                if tombstone is None or now - tombstone.record.withdraw_time < self._rollback_window:
-                    found.update(file.sha256 for file in manifest.files)
-        return frozenset(found)
-
-    async def _condemned(self, tenant: str) -> list[str]:
-        return await self._store.names_below(layout.condemned_blobs(tenant))
-
-    async def _condemn_time(self, tenant: str, sha256: str) -> datetime | None:
-        key = layout.condemned_blob(tenant, sha256)
-        try:
-            data = await self._store.read(key, length=_MAX_CONDEMNED_BYTES)
-            top = Fields(parse_object(data, what=key, max_bytes=_MAX_CONDEMNED_BYTES), what=key, required=_CONDEMNED)
-            top.text("format", choices=(CONDEMNED_FORMAT,))
-            return time_field(top, "time")
-        except ObjectNotFoundError:
-            # A publisher has spared it.
-            return None
-        except InvalidArgumentError as error:
-            raise DataLossError(error.message) from error
-
-    async def _condemn(self, tenant: str, sha256: str, now: datetime, *, dry_run: bool) -> datetime:
-        if not dry_run:
-            content = {"format": CONDEMNED_FORMAT, "time": time_text(now)}
-            try:
-                await create_settled(self._store, layout.condemned_blob(tenant, sha256), canonical_json(content))
-            except ObjectExistsError:
-                return await self._condemn_time(tenant, sha256) or now
-        return now
+    async def _delete_at_once(
+        self, tenant: str, intents: ReadIntents, result: Collection, now: datetime, *, dry_run: bool
+    ) -> None:
+        found = [
+            Garbage(
+                key=key,
+                reason=Reason.EXPIRED_INTENT,
+                size_bytes=intent.size_bytes,
+                is_deleted=True,
+                condemn_time=intent.time,
+            )
+            for key, intent in intents.expired.items()
+        ]
+        for key, size_bytes in await revoked_signatures(self._store, self._keys, tenant):
+            found.append(
+                Garbage(
+                    key=key,
+                    reason=Reason.REVOKED_SIGNATURE,
+                    size_bytes=size_bytes,
+                    is_deleted=True,
+                    condemn_time=now,
+                )
+            )
+        result.num_left += max(0, len(found) - MAX_HANDLED)
+        for item in found[:MAX_HANDLED]:
+            if not dry_run:
+                await self._store.delete(item.key)
+            result.add(item)
 
 
-_CONDEMNED = ("format", "time")
+def _batches(due: Sequence[str]) -> list[Sequence[str]]:
+    return [due[start : start + BATCH] for start in range(0, len(due), BATCH)]
 
 
-class _Intents:
-    """A tenant's intents; one that was read is not read again, because it does not change."""
-
-    def __init__(self, store: ObjectStore, tenant: str, expired_before: datetime) -> None:
-        self._store = store
-        self._tenant = tenant
-        self._expired_before = expired_before
-        self._read: dict[str, Intent] = {}
-        self.expired: dict[str, Intent] = {}
-
-    @property
-    def blobs(self) -> frozenset[str]:
-        """What the intents that have not expired bring."""
-        return frozenset(
-            sha256 for key, intent in self._read.items() if key not in self.expired for sha256 in intent.blobs
-        )
-
-    async def refresh(self) -> None:
-        """Read the intents that came since."""
-        for model in await self._store.names_below(layout.models(self._tenant)):
-            for name in await self._store.names_below(layout.intents(self._tenant, model)):
-                key = layout.intent(self._tenant, model, name)
-                if key in self._read:
-                    continue
-                try:
-                    intent = read_intent(await self._store.read(key, length=_MAX_INTENT_BYTES), what=key)
-                except ObjectNotFoundError:
-                    continue
-                self._read[key] = intent
-                if intent.time < self._expired_before:
-                    self.expired[key] = intent
-
-
-def _batches(due: Sequence[tuple[str, datetime]]) -> Iterator[Sequence[tuple[str, datetime]]]:
-    for start in range(0, len(due), BATCH):
-        yield due[start : start + BATCH]
+def _log(tenant: str, result: Collection) -> None:
+    logger.info(
+        "garbage collected",
+        extra={
+            "tenant": tenant,
+            "condemned": result.num_condemned,
+            "condemned_bytes": result.condemned_bytes,
+            "deleted": result.num_deleted,
+            "deleted_bytes": result.deleted_bytes,
+            "kept": result.num_kept,
+            "left": result.num_left,
+            "abandoned_uploads": result.num_abandoned_uploads,
+        },
+    )

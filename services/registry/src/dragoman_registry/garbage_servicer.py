@@ -35,10 +35,20 @@ class GarbageServicer(registry_pb2_grpc.RegistryServiceServicer):
         listed = sorted(result.garbage, key=lambda item: (not item.is_deleted, item.key))[:MAX_LISTED]
         return pb.CollectGarbageResponse(
             garbage=[
-                pb.Garbage(key=item.key, is_deleted=item.is_deleted, condemn_time=time_to_pb(item.condemn_time))
+                pb.Garbage(
+                    key=item.key,
+                    is_deleted=item.is_deleted,
+                    condemn_time=time_to_pb(item.condemn_time),
+                    size_bytes=item.size_bytes,
+                    reason=pb.GarbageReason.Value(f"GARBAGE_REASON_{item.reason.name}"),
+                )
                 for item in listed
             ],
             num_condemned=result.num_condemned,
             num_deleted=result.num_deleted,
             num_kept=result.num_kept,
+            condemned_bytes=result.condemned_bytes,
+            deleted_bytes=result.deleted_bytes,
+            num_left=result.num_left,
+            num_abandoned_uploads=result.num_abandoned_uploads,
         )

@@ -3,7 +3,7 @@
 """Where each object lives in the store. Every part is checked by name.check_name or is a digest or a number.
 
 tenants/<t>/blobs/sha256/<hex>                     a file's content
-tenants/<t>/condemned/<hex>                        a blob that nothing referred to, and since when
+tenants/<t>/condemned/<hex>                        since when nothing referred to a blob; claims-<hex>: to claims
 tenants/<t>/resigned/<key id>/models/...           what lies at tenants/<t>/models/..., signed again under another key
 tenants/<t>/models/<m>/intents/<publish id>        a publish that was begun
 tenants/<t>/models/<m>/by-digest/<root>[.<k>]      the number that this content means to take; .2 ... when lost
@@ -41,6 +41,10 @@ def resigned(key: str, key_id: str) -> str:
     return f"{tenants}/{tenant}/resigned/{key_id}/{rest}"
 
 
+def all_resigned(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/resigned"
+
+
 def models(tenant: str) -> str:
     return f"{TENANTS}/{tenant}/models"
 
@@ -57,9 +61,13 @@ def intents(tenant: str, model: str) -> str:
     return f"{models(tenant)}/{model}/intents"
 
 
+def claims(tenant: str, model: str) -> str:
+    return f"{models(tenant)}/{model}/by-digest"
+
+
 def claim(tenant: str, model: str, root_sha256: str, attempt: int) -> str:
     suffix = "" if attempt == 1 else f".{attempt}"
-    return f"{models(tenant)}/{model}/by-digest/{root_sha256}{suffix}"
+    return f"{claims(tenant, model)}/{root_sha256}{suffix}"
 
 
 def versions(tenant: str, model: str) -> str:

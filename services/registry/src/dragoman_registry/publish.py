@@ -17,16 +17,15 @@ from collections.abc import AsyncIterator
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import AbortedError, AlreadyExistsError, DataLossError, DragomanError, InvalidArgumentError
+from dragoman_common.errors import AbortedError, AlreadyExistsError, DragomanError, InvalidArgumentError
 from dragoman_models.architecture import check_weights
 from dragoman_models.evaluation import parse_evaluation
-from dragoman_models.fields import Fields
 from dragoman_models.package import EVALUATION_FILE, MODEL_FILE, WEIGHTS_FILE, ModelConfig, parse_model_config
-from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey
 from dragoman_models.tensors import MAX_START_BYTES
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.claim import new_claim, read_claim
 from dragoman_registry.model_version import (
     ModelVersionNotFoundError,
     PublishRequest,
@@ -47,13 +46,10 @@ from dragoman_registry.publish_intent import Intents
 from dragoman_registry.record_reader import RecordReader
 from dragoman_registry.settled import create_settled
 from dragoman_registry.upload import Chunk, Upload
-from dragoman_text.strict_json import parse_object
 
 logger = logging.getLogger(__name__)
 
-CLAIM_FORMAT = "dragoman.claim/1"
 MAX_CLAIMS = 1000
-_MAX_CLAIM_BYTES = 4096
 
 
 class VersionTakenError(AlreadyExistsError):
@@ -181,14 +177,13 @@ class Publisher:
     async def _claimed_number(self, request: PublishRequest, attempt: int) -> int:
         key = layout.claim(request.tenant, request.model, request.root_sha256, attempt)
         try:
-            return _claim_number(await self._store.read(key, length=_MAX_CLAIM_BYTES + 1), key)
+            return await read_claim(self._store, key)
         except ObjectNotFoundError:
             number = request.number or await self._next_number(request)
-        content = {"format": CLAIM_FORMAT, "number": number, "nonce": secrets.token_hex(16)}
         try:
-            await create_settled(self._store, key, canonical_json(content))
+            await create_settled(self._store, key, new_claim(number))
         except ObjectExistsError:
-            return _claim_number(await self._store.read(key, length=_MAX_CLAIM_BYTES + 1), key)
+            return await read_claim(self._store, key)
         return number
 
     async def _next_number(self, request: PublishRequest) -> int:
@@ -221,16 +216,3 @@ class Publisher:
                 "event lost: VersionPublished",
                 extra={"model": manifest.model, "version": manifest.number},
             )
-
-
-def _claim_number(data: bytes, key: str) -> int:
-    try:
-        fields = Fields(
-            parse_object(data, what=key, max_bytes=_MAX_CLAIM_BYTES),
-            what=key,
-            required=("format", "number", "nonce"),
-        )
-        fields.text("format", choices=(CLAIM_FORMAT,))
-        return fields.integer("number", low=1, high=MAX_INTEGER)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error

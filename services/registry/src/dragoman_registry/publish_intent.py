@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intent of a publish: what keeps garbage collection from the blobs of an upload that no version lists yet.
 
-    intent -> is a blob of ours condemned? -> (spare it) -> upload -> (wait until no collector can delete it) -> commit
+    intent -> is a blob or claim of ours condemned? -> (spare it) -> upload -> (wait until none can delete it) -> commit
 
-A collector deletes a blob only when it was condemned before, and within DELETE_WINDOW_S of having listed the intents.
+A collector deletes only what was condemned before, and within DELETE_WINDOW_S of having listed the intents.
 So either it has seen this intent, or the publisher sees the condemnation, and then outwaits the window before its
 commit. Intents expire, because a publisher that died says so to nobody.
 """
@@ -19,6 +19,7 @@ from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields
 from dragoman_models.record_fields import canonical_json, sha256_field, time_field, time_text
 from dragoman_registry import layout
+from dragoman_registry.garbage_marks import Marks, claims_mark
 from dragoman_registry.model_version import PublishRequest
 from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectExistsError, ObjectStore
 from dragoman_registry.settled import create_settled
@@ -33,11 +34,12 @@ SPARE_WAIT_S = 45.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Intent:
-    """A publish that was begun: when, and which blobs it brings."""
+    """A publish that was begun: when, and which blobs it brings. It takes size_bytes itself."""
 
     root_sha256: str
     time: datetime
     blobs: frozenset[str]
+    size_bytes: int
 
 
 def read_intent(data: bytes, *, what: str) -> Intent:
@@ -60,6 +62,7 @@ def read_intent(data: bytes, *, what: str) -> Intent:
             root_sha256=sha256_field(top, "root_sha256"),
             time=time_field(top, "time"),
             blobs=frozenset(sha256_field(file, "sha256") for file in files),
+            size_bytes=len(data),
         )
     except InvalidArgumentError as error:
         raise DataLossError(error.message) from error
@@ -109,8 +112,10 @@ class Intents:
         await asyncio.sleep(max(0.0, until_s - self._clock.monotonic_s()))
 
     async def _spare(self, request: PublishRequest) -> float:
-        condemned = set(await self._store.names_below(layout.condemned_blobs(request.tenant)))
-        ours = sorted(condemned & {file.sha256 for file in request.files})
-        for sha256 in ours:
-            await self._store.delete(layout.condemned_blob(request.tenant, sha256))
+        marks = Marks(self._store, request.tenant)
+        condemned = set(await marks.names())
+        claims = claims_mark(request.model, request.root_sha256)
+        ours = sorted(condemned & {claims, *(file.sha256 for file in request.files)})
+        for name in ours:
+            await marks.spare(name)
         return self._clock.monotonic_s() + SPARE_WAIT_S if ours else 0.0
