@@ -17,6 +17,8 @@ from tests.parts.missing import MissingPartError
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 STOP_S = 60
+# What /proc says of a process that has ended; the first is one that nobody has waited for yet.
+GONE = ("Z", "X", "")
 
 
 class Host(Protocol):
@@ -75,24 +77,23 @@ class Process:
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone. It has no effect on one that is gone already."""
-        # Stopped first, it starts no more children, and does not see them die before itself.
-        self.pause()
         children = self._signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
-        while any(_is_running(child) for child in children):
-            time.sleep(0.005)
+        _wait_for(children)
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
-        self._signal(self._stop_signal, children=False)
         if self._process is not None:
+            self._process.send_signal(self._stop_signal)
             self._process.wait(timeout=STOP_S)
 
     def pause(self) -> None:
-        self._signal(signal.SIGSTOP)
+        """SIGSTOP, and wait until it has reached them all."""
+        _wait_for(self._signal(signal.SIGSTOP), "T")
 
     def resume(self) -> None:
+        """SIGCONT"""
         self._signal(signal.SIGCONT)
 
     def said(self) -> str:
@@ -101,15 +102,19 @@ class Process:
     def remove(self) -> None:
         self.kill()
 
-    def _signal(self, number: signal.Signals, *, children: bool = True) -> list[int]:
+    def _signal(self, number: signal.Signals) -> list[int]:
+        """Signal the children, then the process; return the children."""
         if not self.is_alive():
             return []
-        self._process.send_signal(number)
-        reached = _children(self.pid) if children else []
-        for child in reached:
+        # Stopped first, it makes no more children, sees none of them die, and is still there to say who they are.
+        self._process.send_signal(signal.SIGSTOP)
+        _wait_for([self.pid], "T")
+        children = _children(self.pid)
+        for child in children:
             with suppress(ProcessLookupError):
                 os.kill(child, number)
-        return reached
+        self._process.send_signal(number)
+        return children
 
 
 class Container:
@@ -201,7 +206,8 @@ def image(name: str) -> str | None:
 
 
 def _found(name: str) -> str | None:
-    if "DOCKER_HOST" not in os.environ and not _listens(DOCKER_SOCKET):
+    scheme, _, path = os.environ.get("DOCKER_HOST", f"unix://{DOCKER_SOCKET}").partition("://")
+    if scheme == "unix" and not _listens(path):
         # The client itself leaves a socket open when nobody answers there.
         return None
     import docker
@@ -234,12 +240,18 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def _is_running(pid: int) -> bool:
-    """Whether it still runs: one that nobody has waited for is as good as gone."""
+def _wait_for(pids: Sequence[int], *states: str) -> None:
+    """Wait until each of them is in one of the states, or gone."""
+    while any(_state(pid) not in (*states, *GONE) for pid in pids):
+        time.sleep(0.001)
+
+
+def _state(pid: int) -> str:
+    """Return the letter that ps prints, or "" of a process that is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
 
 
 def _listens(path: str) -> bool:
