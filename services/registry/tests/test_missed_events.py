@@ -78,11 +78,40 @@ async def test_an_event_written_while_the_missed_ones_are_sent_comes_once(moved)
     assert found == list(range(2, 10))
 
 
-async def test_a_follower_that_saw_more_than_the_store_is_heard_and_the_others_are_served(registry, moved, caplog):
-    found = await snapshot(moved, ("prod", 7), ("gone", 3))
-    assert found == [("canary", 1)]
-    heard = {(r.levelname, r.alias, r.sequence) for r in caplog.records if "follower has seen" in r.message}
-    assert heard == {("ERROR", "prod", 7), ("WARNING", "gone", 3)}
+async def aheads(client, *seen: tuple[str, int], tenant: str = "acme") -> list[tuple[str, int, int]]:
+    """What the follower is told that it has seen and the registry does not hold."""
+    places = [pb.SeenAlias(tenant=tenant, model="r8", alias=alias, sequence=n) for alias, n in seen]
+    call = client.stub.WatchAliases(pb.WatchAliasesRequest(seen=places))
+    found = []
+    async for message in call:
+        if message.HasField("ahead"):
+            assert message.ahead.tenant == tenant
+            assert message.ahead.model == "r8"
+            found.append((message.ahead.alias, message.ahead.seen_sequence, message.ahead.held_sequence))
+        if message.is_snapshot_complete:
+            break
+    call.cancel()
+    return found
+
+
+async def test_a_follower_that_saw_more_than_the_store_is_heard_and_told_and_the_others_are_served(moved, caplog):
+    assert await snapshot(moved, ("prod", 7), ("gone", 3)) == [("canary", 1)]
+    heard = {(r.levelname, r.alias, r.sequence, r.held) for r in caplog.records if "follower has seen" in r.message}
+    assert heard == {("ERROR", "prod", 7, 5), ("ERROR", "gone", 3, 0)}
+    assert await aheads(moved, ("prod", 7), ("gone", 3), ("canary", 1)) == [("prod", 7, 5), ("gone", 3, 0)]
+
+
+async def test_what_another_registry_has_written_since_the_last_scan_is_no_loss(registry, start, moved, caplog):
+    async with start(registry.store) as other, other.client() as moving:
+        await moving.move(2)
+    assert await aheads(moved, ("prod", 6)) == []
+    assert "follower has seen" not in caplog.text
+
+
+async def test_of_another_tenants_aliases_nobody_learns_whether_they_are_here(registry, moved, caplog):
+    async with registry.client(tenant="other") as other:
+        assert await aheads(other, ("prod", 7), ("gone", 3)) == []
+    assert "follower has seen" not in caplog.text
 
 
 async def test_a_damaged_chain_holds_up_no_other_alias(registry, moved):
@@ -97,6 +126,6 @@ async def test_another_tenants_events_cannot_be_asked_for(registry, moved):
 
 
 async def test_what_cannot_have_been_seen_is_refused(moved, refused):
-    for seen in ([("prod", 0)], [("prod", 1), ("prod", 2)], [(f"a{n}", 1) for n in range(10_001)]):
+    for seen in ([("prod", 0)], [("prod", 1), ("prod", 2)], [(f"a{n}", 1) for n in range(10_001)], [("..", 1)]):
         async with refused("INVALID_ARGUMENT", "seen"):
             await snapshot(moved, *seen)

@@ -16,7 +16,7 @@ from dragoman_registry import convert
 from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.alias import AliasNotFoundError, Move, StoredEvent, at_time, check_move
 from dragoman_registry.catalog import Catalog
-from dragoman_registry.missed_events import check_seen, missed
+from dragoman_registry.missed_events import Ahead, check_seen, missed
 from dragoman_registry.paging import fill_page, number_after, page_size
 from dragoman_registry.promotion import Promotion
 from dragoman_registry.settings import RegistrySettings
@@ -80,7 +80,9 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
         is_for_all = request.all_tenants and caller.identity in PLATFORM
         tenant = "" if is_for_all else check_name(caller.tenant, field="tenant")
 
-        seen = check_seen([((item.tenant, item.model, item.alias), item.sequence) for item in request.seen])
+        named = check_seen([((item.tenant, item.model, item.alias), item.sequence) for item in request.seen])
+        # Of another tenant's aliases nobody learns whether they are here.
+        seen = {place: sequence for place, sequence in named.items() if is_for_all or place[0] == tenant}
 
         def wants(event: StoredEvent) -> bool:
             return is_for_all or event.record.tenant == tenant
@@ -90,8 +92,11 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
         with self._watch.follow(wants) as follower:
             # No await between following and this list: an event is in one of the two, never in neither.
             snapshot = [event for event in self._catalog.newest_events() if wants(event)]
-            async for event in missed(self._catalog, snapshot, seen):
-                yield pb.WatchAliasesResponse(event=convert.event_to_pb(event), heartbeat_period=heartbeat)
+            async for item in missed(self._catalog, snapshot, seen):
+                if isinstance(item, Ahead):
+                    yield pb.WatchAliasesResponse(ahead=ahead_to_pb(item), heartbeat_period=heartbeat)
+                else:
+                    yield pb.WatchAliasesResponse(event=convert.event_to_pb(item), heartbeat_period=heartbeat)
             yield pb.WatchAliasesResponse(is_snapshot_complete=True, heartbeat_period=heartbeat)
             while True:
                 new = await follower.next_event(self._settings.heartbeat_s)
@@ -105,3 +110,14 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
         check_name(model, field="model")
         check_name(alias, field="alias")
         return await self._catalog.followed_chain(tenant, model, alias)
+
+
+def ahead_to_pb(ahead: Ahead) -> pb.AheadAlias:
+    tenant, model, alias = ahead.place
+    return pb.AheadAlias(
+        tenant=tenant,
+        model=model,
+        alias=alias,
+        seen_sequence=ahead.seen_sequence,
+        held_sequence=ahead.held_sequence,
+    )
