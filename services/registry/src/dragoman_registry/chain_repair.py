@@ -169,7 +169,7 @@ class ChainRepairs:
     async def _lost(self, place: Place, links: Sequence[Link]) -> HeadRecord:
         lost = await self._heads.lost(place, links)
         if lost is None:
-            raise NothingLostError(f"{place} is whole: its head names event {len(links)}, which is there")
+            raise NothingLostError(f"{place} is whole: no head is known that names more than its {len(links)} events")
         if lost.sequence <= len(links):
             raise NothingLostError(f"{place}: event {lost.sequence} is not lost but another one: restore the store")
         return lost
