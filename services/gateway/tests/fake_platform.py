@@ -302,10 +302,11 @@ class Platform:
         return jwt.encode(named | times | claims, self.user_key, algorithm="EdDSA", headers={"kid": "laptop"})
 
     def environment(self):
-        """The gateway's environment; its files are written on the way."""
-        self.keys.trust.save(self.folder / "trust.json")
-        self.keys.key("gateway").save(self.folder)
-        self.registry.key.save(self.folder / "signing.pem", self.folder / "signing.pub")
+        """The gateway's environment; its files are written on the way, once."""
+        if not (self.folder / "gateway.pem").exists():
+            self.keys.trust.save(self.folder / "trust.json")
+            self.keys.key("gateway").save(self.folder)
+            self.registry.key.save(self.folder / "signing.pem", self.folder / "signing.pub")
         jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self.user_key.public_key())) | {"kid": "laptop"}
         (self.folder / "users.jwks.json").write_text(json.dumps({"keys": [jwk]}))
         wiring = {
