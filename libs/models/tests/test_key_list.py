@@ -156,3 +156,62 @@ def test_a_file_of_pem_keys_still_does(tmp_path: Path) -> None:
     (tmp_path / "keys.pem").write_bytes(public_pem(OLD.public_key) + public_pem(NEW.public_key))
     keys = VerifyingKeys.load(tmp_path / "keys.pem")
     assert verify(event(OLD, TIME), keys) == verify(event(NEW, TIME), keys)
+
+
+def following(*signed: tuple[KeyList, SigningKey]) -> VerifyingKeys:
+    return VerifyingKeys.of_chain(chain(*signed), what="x")
+
+
+def test_keys_go_on_to_a_newer_chain_in_place_and_say_so_once() -> None:
+    keys = following(*WHOLE[:1])
+    assert (keys.sequence, keys.counting_ids) == (1, (OLD.key_id,))
+    with pytest.raises(DataLossError):
+        verify(event(NEW, TIME), keys)
+    assert keys.follow(chain(*WHOLE), what="x")
+    assert not keys.follow(chain(*WHOLE), what="x")
+    assert (keys.sequence, keys.counting_ids, keys.chain) == (3, (NEW.key_id,), chain_of(keys))
+    verify(event(NEW, TIME), keys)
+    with pytest.raises(RevokedKeyError):
+        verify(event(OLD, TIME), keys)
+
+
+def chain_of(keys: VerifyingKeys) -> bytes:
+    assert keys.chain is not None
+    assert read_key_chain(keys.chain, what="x") == THIRD
+    return keys.chain
+
+
+OTHER_SECOND = KeyList(sequence=2, keys=(listed(OLD), listed(STRANGER)), issue_time=TIME, previous_sha256=FIRST.sha256)
+OTHER_THIRD = KeyList(
+    sequence=3, keys=(listed(OLD), listed(STRANGER)), issue_time=TIME, previous_sha256=OTHER_SECOND.sha256
+)
+FOREIGN = KeyList(sequence=1, keys=(listed(STRANGER),), issue_time=TIME)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (chain(*WHOLE[:1]), "ends with list 1; list 2 was believed already"),
+        (chain(WHOLE[0], (OTHER_SECOND, OLD)), "its list 2 is another one"),
+        (chain(WHOLE[0], (OTHER_SECOND, OLD), (OTHER_THIRD, OLD)), "its list 2 is another one"),
+        (chain((FOREIGN, STRANGER)), "ends with list 1"),
+        (chain(*WHOLE[:2], (THIRD, STRANGER)), "another key"),
+        (b"{}", "missing"),
+        (b"", "JSON"),
+    ],
+)
+def test_no_chain_that_is_older_or_another_takes_the_place_of_what_is_believed(data: bytes, why: str) -> None:
+    keys = following(*WHOLE[:2])
+    with pytest.raises(InvalidArgumentError, match=why):
+        keys.follow(data, what="x")
+    assert (keys.sequence, keys.counting_ids) == (2, (OLD.key_id, NEW.key_id))
+    verify(event(OLD, TIME), keys)
+
+
+def test_plain_keys_go_on_to_a_chain_that_one_of_them_began_and_to_no_other() -> None:
+    keys = VerifyingKeys([OLD.public_key])
+    assert (keys.sequence, keys.chain) == (0, None)
+    with pytest.raises(InvalidArgumentError, match="does not begin"):
+        keys.follow(chain((FOREIGN, STRANGER)), what="x")
+    assert keys.follow(chain(*WHOLE), what="x")
+    assert keys.sequence == 3
