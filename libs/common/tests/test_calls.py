@@ -194,6 +194,18 @@ async def test_retry_delay_reaches_the_client():
     assert caught.value.retry_after_s == 2.5
 
 
+async def test_what_is_not_believed_is_in_the_log_by_name(caplog):
+    async def fail():
+        raise errors.DataLossError("acme/r8/versions/3: no signature by a trusted key")
+
+    async with running([service(Monitor(fail))], POLICY, name="monitor") as server:
+        with pytest.raises(errors.DataLossError), status.translated():
+            await call(server)
+    [record] = [record for record in caplog.records if record.message == "audit: object refused"]
+    assert (record.object, record.levelname) == ("acme/r8/versions/3", "ERROR")
+    assert record.reason.endswith("no signature by a trusted key")
+
+
 async def test_defect_is_logged_and_its_text_kept_from_the_caller(caplog):
     async def fail():
         raise KeyError("secret internals")

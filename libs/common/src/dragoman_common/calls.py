@@ -192,6 +192,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     logger.exception("call failed by a defect", extra={"method": method}, exc_info=error)
                     await context.abort(status, "internal error")
                 details = str(error)[:_MAX_DETAILS_CHARS]
+                if status is grpc.StatusCode.DATA_LOSS:
+                    # Its text begins with the name of what is not believed; who it was told may keep it to themselves.
+                    refused = {"object": details.partition(": ")[0], "reason": details}
+                    logger.error("audit: object refused", extra={"method": method, **refused})  # noqa: TRY400 - no defect of ours
                 await context.abort(status, details, status_details(error))  # type: ignore[arg-type]
             finally:
                 _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
