@@ -121,8 +121,13 @@ class HttpServer:
 
     async def run(self) -> None:
         """Serve until `stop`."""
-        await self.start()
-        await self._stopped.wait()
+        try:
+            await self.start()
+            await self._stopped.wait()
+        finally:
+            # Also when this is cancelled and nobody stops it: the port must not outlive it.
+            if self._listener:
+                self._listener.close()
 
     async def stop(self) -> None:
         """Let calls in flight end within the grace, then close."""
