@@ -24,7 +24,7 @@ SHORT_SESSION_MS = 1_000
 
 @pytest.fixture
 def log(open_kafka, kafka_broker):
-    return open_kafka(kafka_broker, kafka_session_timeout_ms=6_000)
+    return open_kafka(kafka_broker, kafka_session_timeout_ms=1_500)
 
 
 def written(log, count, topic=PREDICTIONS):

@@ -40,8 +40,8 @@ def producer_config(config: dict[str, Any], settings: KafkaSettings) -> dict[str
         "message.timeout.ms": settings.kafka_delivery_timeout_ms,
         "request.timeout.ms": settings.kafka_delivery_timeout_ms,
         "queue.buffering.max.kbytes": settings.kafka_buffer_bytes // 1024,
-        # The bytes are the bound.
-        "queue.buffering.max.messages": 1_000_000,
+        # Headers are not in those bytes, and a message is more than its bytes.
+        "queue.buffering.max.messages": settings.kafka_buffer_bytes // 256,
     }
 
 

@@ -51,7 +51,8 @@ class KafkaSettings:
     kafka_request_timeout_ms: int = 10_000
     """The longest wait for the answer to anything else."""
     kafka_buffer_bytes: int = 32 * 1024 * 1024
-    """Most that may wait for its acknowledgement; beyond it appends are refused at once."""
+    """Most that may wait for its acknowledgement, keys and values, each message counted as 256 bytes or more; beyond it
+    appends are refused at once."""
     kafka_session_timeout_ms: int = 10_000
     """How long a silent consumer keeps its partitions. Less notices a death sooner, and takes a pause for one."""
 
