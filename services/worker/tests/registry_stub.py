@@ -25,6 +25,12 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
         assert request.all_tenants
         seen = {(one.tenant, one.model, one.alias): one.sequence for one in request.seen}
         async for update in self.registry.watch_aliases(seen):
+            if update.held_sequence is not None:
+                ahead = pb.AheadAlias(
+                    tenant=update.tenant, model=update.model, alias=update.alias, held_sequence=update.held_sequence
+                )
+                yield pb.WatchAliasesResponse(ahead=ahead)
+                continue
             event = pb.AliasEvent(
                 tenant=update.tenant,
                 model=update.model,
@@ -48,10 +54,6 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
             if sequence > after
         ]
         return pb.ListAliasEventsResponse(events=events[:2], next_page_token=str(after + 2) if events[2:] else "")
-
-    async def GetAlias(self, request, _context):
-        newest = await self.registry.newest_sequence(current_caller().tenant, request.model, request.alias)
-        return pb.GetAliasResponse(event=pb.AliasEvent(sequence=newest))
 
     async def GetVersion(self, request, _context):
         envelopes = await self.registry.version(current_caller().tenant, request.model, request.number)

@@ -121,11 +121,18 @@ def test_reader_that_is_slow_keeps_no_more_than_its_parts_in_memory(store):
 MISBEHAVIOURS = {
     "expired": lambda handler: handler.answer(status=403, data=b"<Error>AccessDenied</Error>"),
     "whole file": lambda handler: handler.answer(status=200, data=DATA),
-    "other range": lambda handler: handler.answer(content_range=f"bytes 0-9/{len(DATA)}", data=b"0" * 10),
-    "other size": lambda handler: handler.answer(content_range=f"bytes 0-{PART_BYTES - 1}/99999999"),
+    "other range": lambda handler: handler.answer(
+        content_range=f"bytes 1-{PART_BYTES}/{len(DATA)}", data=DATA[1 : PART_BYTES + 1]
+    ),
+    "other size": lambda handler: handler.answer(
+        content_range=handler.headers["Range"].replace("=", " ") + f"/{len(DATA) + 1}"
+    ),
     "short": lambda handler: (handler.answer(data=b"x" * 10, size=PART_BYTES), handler.connection.shutdown(2)),
     "long": lambda handler: handler.answer(data=b"x" * (PART_BYTES + 1)),
-    "not http": lambda handler: handler.wfile.write(f"{SECRET}\r\n\r\n".encode()),
+    "not http": lambda handler: (
+        handler.wfile.write(f"{SECRET}\r\n\r\n".encode()),
+        handler.connection.shutdown(2),
+    ),
     "gone": lambda handler: handler.connection.shutdown(2),
     "silent": lambda handler: handler.server.released.wait(20),
 }
@@ -139,7 +146,6 @@ def test_whatever_the_store_answers_instead_is_an_error_without_the_url_and_noth
     def misbehave(handler, number):
         if number < from_request:
             return False
-        handler.close_connection = True
         MISBEHAVIOURS[how](handler)
         return True
 

@@ -29,3 +29,18 @@ async def test_chain_is_read_backwards_to_its_first_event(world, registry_server
         assert numbers == [3, 2, 1]
         with pytest.raises(NotFoundError):
             await client.alias_envelope("acme", "r8", "prod", 4)
+
+
+async def test_registry_that_holds_less_than_was_seen_says_so(world, registry_server, linear_package):
+    world.point(world.publish(1, linear_package(1), tenant="acme"))
+    async with registry_server.channel("worker") as channel:
+        seen = {("acme", "r8", "prod"): 3, ("acme", "r8", "gone"): 1}
+        updates = []
+        async for update in RegistryClient(channel, FileUrlReader()).watch_aliases(seen):
+            updates.append(update)
+            if update.is_snapshot_complete:
+                break
+    assert [(one.tenant, one.model, one.alias, one.held_sequence) for one in updates[:-1]] == [
+        ("acme", "r8", "prod", 1),
+        ("acme", "r8", "gone", 0),
+    ]

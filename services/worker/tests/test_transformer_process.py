@@ -4,16 +4,20 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_models.package import Architecture, ModelConfig, TokenizerFile, to_json
 from dragoman_models.tensors import write_tensors
 from dragoman_models.transformer_shape import TransformerHyperparameters, tensor_specs
+from dragoman_worker import convert
 from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_launcher import ProcessLauncher, child_environment
+from inference import oip_pb2
 
 VOCABULARY_SIZE = 50
 MAX_POSITIONS = 512
@@ -28,18 +32,22 @@ HYPERPARAMETERS = TransformerHyperparameters(
 )
 
 
+def weights_of(hyperparameters: TransformerHyperparameters, num_labels: int) -> bytes:
+    generator = np.random.default_rng(5)
+    return write_tensors(
+        {
+            # Norms are near one: far from it, all texts would get the same scores.
+            name: generator.normal("norm.weight" in name, 0.4 if len(spec.shape) > 1 else 0.1, spec.shape).astype(
+                np.float32
+            )
+            for name, spec in tensor_specs(hyperparameters, num_labels).items()
+        }
+    )
+
+
 @pytest.fixture
 def files(package) -> dict[str, bytes]:
-    generator = np.random.default_rng(5)
-    specs = tensor_specs(HYPERPARAMETERS, 3)
-    weights = {
-        # Norms are near one: far from it, all texts would get the same scores.
-        name: generator.normal("norm.weight" in name, 0.4 if len(spec.shape) > 1 else 0.1, spec.shape).astype(
-            np.float32
-        )
-        for name, spec in specs.items()
-    }
-    return package("transformer", HYPERPARAMETERS.to_mapping(), write_tensors(weights))
+    return package("transformer", HYPERPARAMETERS.to_mapping(), weights_of(HYPERPARAMETERS, 3))
 
 
 @pytest.fixture
@@ -89,3 +97,33 @@ async def test_row_beyond_the_positions_fails_alone(launch, files):
     with pytest.raises(InvalidArgumentError, match="row 0: has 513 tokens, the model reads 512"):
         await runner.score([np.ones(MAX_POSITIONS + 1, dtype=np.int32)])
     assert (await runner.score([np.ones(MAX_POSITIONS, dtype=np.int32)])).shape == (1, 3)
+
+
+@pytest.mark.slow
+async def test_encoder_without_a_head_answers_vectors(launch):
+    hyperparameters = replace(HYPERPARAMETERS, pooling="mean", head_activation="none", normalises=True)
+    config = ModelConfig(
+        task="embedding",
+        architecture=Architecture(name="transformer", hyperparameters=hyperparameters.to_mapping()),
+        labels=(),
+        tokenizer=TokenizerFile(backend="huggingface"),
+    )
+    runner = await launch({"model.json": to_json(config), "weights.safetensors": weights_of(hyperparameters, 0)})
+    assert runner.num_labels == 16
+    rows = [np.arange(1, length, dtype=np.int32) for length in (2, 40)]
+    vectors = await runner.score(rows)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(vectors[0], (await runner.score(rows[:1]))[0], atol=1e-5)
+
+
+def test_the_answer_is_named_by_the_task():
+    request = oip_pb2.ModelInferRequest(model_name="m", model_version="1")
+    response = convert.infer_response(
+        request, np.ones((2, 3), np.float32), "d", output=convert.output_name("embedding")
+    )
+    assert [(tensor.name, list(tensor.shape)) for tensor in response.outputs] == [("embedding", [2, 3])]
+    assert convert.output_name("text-classification") == "scores"
+    request.outputs.add(name="scores")
+    limits = convert.CallLimits(max_rows=1, max_tokens=1, max_row_tokens=1, vocabulary_size=None)
+    with pytest.raises(InvalidArgumentError, match="this model answers 'embedding' only"):
+        convert.rows_from_pb(request, limits, output="embedding")

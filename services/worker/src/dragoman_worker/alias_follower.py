@@ -6,20 +6,20 @@ Owns the stream, its retries and the comparison with what was seen. Not what is 
 done about it (placement.py).
 
     remembered events -> watch, naming the newest seen of each alias -> book -> remembered -> placement
-    seen, and not heard of in the snapshot -> is the registry's newest older? -> audit record; the seen one stays
+    the registry has less of an alias than was seen -> audit record; the seen one stays
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
-from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
+from dragoman_common.errors import DragomanError
 from dragoman_worker import audit
 from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.backoff import Backoff
-from dragoman_worker.ports import AliasKey, Registry
+from dragoman_worker.ports import AliasKey, AliasUpdate, Registry
 
 logger = logging.getLogger(__name__)
 
@@ -53,25 +53,14 @@ class AliasFollower:
                 logger.warning("the watch on aliases broke, watching again", extra={"error": error.message})
 
     async def _watch(self, on_update: OnUpdate, backoff: Backoff) -> None:
-        seen = self.book.seen()
-        unheard = set(seen)
-        looking: asyncio.Task[None] | None = None
-        try:
-            async for update in self._registry.watch_aliases(seen):
-                backoff.reset()
-                moved = None
-                if update.envelope:
-                    unheard.discard((update.tenant, update.model, update.alias))
-                    moved = self.book.take(update)
-                    if moved is not None:
-                        await self._remember(moved, update.envelope)
-                if update.is_snapshot_complete and looking is None:
-                    looking = asyncio.create_task(self._look_for_lost(seen, unheard), name="look for lost events")
-                on_update(moved, update.is_snapshot_complete)
-        finally:
-            if looking is not None:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+        async for update in self._registry.watch_aliases(self.book.seen()):
+            backoff.reset()
+            moved = None
+            if update.held_sequence is not None:
+                self._less_is_held(update)
+            elif update.envelope and (moved := self.book.take(update)) is not None:
+                await self._remember(moved, update.envelope)
+            on_update(moved, update.is_snapshot_complete)
 
     async def _remember(self, key: AliasKey, envelope: bytes) -> None:
         try:
@@ -80,24 +69,12 @@ class AliasFollower:
             # It serves without; only a worker that starts next knows less.
             logger.warning("alias event not remembered", extra={"alias": "/".join(key), "error": str(error.strerror)})
 
-    async def _look_for_lost(self, seen: Mapping[AliasKey, int], unheard: Collection[AliasKey]) -> None:
-        """Ask after the aliases that the snapshot left out: they are as we know them, or newer events are gone."""
-        for key in unheard:
-            tenant, model, alias = key
-            try:
-                newest = await self._registry.newest_sequence(tenant, model, alias)
-            except NotFoundError:
-                newest = 0
-            except DataLossError as error:
-                audit.lost(f"{tenant}/{model}/aliases/{alias}", f"the registry cannot show it: {error.message}")
-                continue
-            except DragomanError as error:
-                # It is away; the next watch asks again.
-                logger.warning("aliases not compared with the registry", extra={"error": error.message})
-                return
-            if newest < seen[key]:
-                audit.lost(
-                    f"{tenant}/{model}/aliases/{alias}",
-                    f"event {seen[key]} was seen and verified, the registry's newest is {newest}; this worker keeps to "
-                    "what it has seen",
-                )
+    def _less_is_held(self, update: AliasUpdate) -> None:
+        """Newer events than the registry has were seen and verified: they are kept to, and somebody should look."""
+        seen = self.book.records.get((update.tenant, update.model, update.alias))
+        if seen is not None:
+            audit.lost(
+                f"{update.tenant}/{update.model}/aliases/{update.alias}",
+                f"event {seen.sequence} was seen and verified, the registry's newest is {update.held_sequence}; this "
+                "worker keeps to what it has seen",
+            )

@@ -73,6 +73,10 @@ class MemoryRegistry:
         queue: asyncio.Queue[AliasUpdate | None] = asyncio.Queue()
         self._watchers.add(queue)
         try:
+            for (tenant, model, alias), sequence in seen.items():
+                held = self._sequences.get((tenant, model, alias), 0)
+                if held < sequence:
+                    yield AliasUpdate(tenant=tenant, model=model, alias=alias, held_sequence=held)
             for key, update in list(self._updates.items()):
                 if key not in seen or key not in self._sequences:
                     yield update
@@ -94,14 +98,6 @@ class MemoryRegistry:
             return self.alias_history[tenant, model, alias][sequence]
         except KeyError:
             raise NotFoundError(f"{model}@{alias} has no event {sequence}") from None
-
-    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
-        """See ports.Registry."""
-        self._check()
-        try:
-            return self._sequences[tenant, model, alias]
-        except KeyError:
-            raise NotFoundError(f"{model}@{alias} does not exist") from None
 
     async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
         """See ports.Registry."""

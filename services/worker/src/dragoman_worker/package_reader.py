@@ -81,12 +81,11 @@ def _read(folder: Path, path: str, expected: str, *, is_kept: bool) -> bytes:
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DataLossError(f"{path}: is not a plain file")
-        digest = hashlib.sha256()
-        chunks = []
-        while chunk := file.read(CHUNK_BYTES):
+        # Once and whole: pieces that are joined would be there twice, and a load of 1 GiB would take 2.
+        content = file.readall() if is_kept else b""
+        digest = hashlib.sha256(content)
+        while not is_kept and (chunk := file.read(CHUNK_BYTES)):
             digest.update(chunk)
-            if is_kept:
-                chunks.append(chunk)
     if digest.hexdigest() != expected:
         raise DataLossError(f"{path}: its SHA-256 is not the one that was signed")
-    return b"".join(chunks)
+    return content

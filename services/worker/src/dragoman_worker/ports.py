@@ -104,6 +104,7 @@ class AliasUpdate:
 
     Attributes:
         envelope: The signed event; empty in a message without one.
+        held_sequence: Set where the registry has less of the alias than the watch said was seen: its newest, or 0.
         is_snapshot_complete: Every alias that existed when the watch began has been sent.
     """
 
@@ -112,6 +113,7 @@ class AliasUpdate:
     alias: str = ""
     stable_version: int = 0
     envelope: bytes = b""
+    held_sequence: int | None = None
     is_snapshot_complete: bool = False
 
 
@@ -134,15 +136,8 @@ class Registry(Protocol):
     def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
         """The aliases of every tenant; ends or fails when the stream breaks.
 
-        First, of each alias in seen, every event after that sequence, and of the others the newest; then each new one.
-        """
-        ...
-
-    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
-        """Return the place of an alias's newest event in its chain, as the registry has it: nobody has signed that.
-
-        Raises:
-            NotFoundError: there is no such alias.
+        First, of each alias in seen, every event after that sequence, or that there is less; of the others the newest
+        event; then each new one.
         """
         ...
 

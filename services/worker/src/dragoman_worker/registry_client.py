@@ -77,12 +77,6 @@ class RegistryClient:
             last = page.events[-1].sequence
             request.page_token = page.next_page_token
 
-    async def newest_sequence(self, tenant: str, model: str, alias: str) -> int:
-        """See ports.Registry."""
-        with translated(), calling_as(tenant):
-            reply = await self._stub.GetAlias(pb.GetAliasRequest(model=model, alias=alias))
-        return reply.event.sequence
-
     async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
         """See ports.Registry."""
         with translated(), calling_as(tenant):
@@ -145,6 +139,9 @@ class RegistryClient:
 
 
 def _update_from_pb(reply: pb.WatchAliasesResponse) -> AliasUpdate:
+    if reply.HasField("ahead"):
+        ahead = reply.ahead
+        return AliasUpdate(tenant=ahead.tenant, model=ahead.model, alias=ahead.alias, held_sequence=ahead.held_sequence)
     event = reply.event
     return AliasUpdate(
         tenant=event.tenant,
