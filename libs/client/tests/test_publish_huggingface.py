@@ -20,7 +20,7 @@ from safetensors.numpy import load, load_file, save_file
 from dragoman_client.huggingface_folder import is_huggingface
 from dragoman_client.huggingface_package import convert_folder
 from dragoman_common.errors import InvalidArgumentError
-from dragoman_models.architecture import check_weights, load_classifier
+from dragoman_models.architecture import check_weights, load_classifier, load_embedder
 from dragoman_models.package import parse_model_config
 from dragoman_text import load_tokenizer
 
@@ -330,6 +330,55 @@ def test_links_and_special_files_are_refused(folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
     (folder / "README.md").symlink_to("/etc/hostname")
     with pytest.raises(InvalidArgumentError, match=r"README.md is a link; copy the folder with `cp -rL`"):
+        convert_folder(folder)
+
+
+def sentence_encoder(folder: Path) -> Path:
+    """A bare BERT as sentence-transformers saves it: its files beside the library's."""
+    model = transformers.BertModel.from_pretrained(save(folder), add_pooling_layer=True)
+    model.save_pretrained(folder)
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 24, "do_lower_case": false}')
+    (folder / "config_sentence_transformers.json").write_text('{"prompts": {}, "default_prompt_name": null}')
+    return folder
+
+
+def test_a_sentence_encoder_becomes_an_embedding_package(tmp_path: Path) -> None:
+    folder = sentence_encoder(tmp_path / "encoder")
+    package = convert_folder(folder)
+    config = parse_model_config(package.files["model.json"])
+    assert (config.task, config.labels, config.input_limits.max_tokens) == ("embedding", (), 24)
+    assert package.left_out == ()
+    tokenizer = load_tokenizer("huggingface", package.files["tokenizer.json"])
+    rows = [row.ids for row in tokenizer.encode(TEXTS, 24)]
+    vectors = load_embedder(config, package.files["weights.safetensors"]).embed(rows)
+    inputs = transformers.AutoTokenizer.from_pretrained(folder)(
+        TEXTS, padding=True, truncation=True, max_length=24, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        states = transformers.AutoModel.from_pretrained(folder)(**inputs).last_hidden_state
+    mask = inputs["attention_mask"][:, :, None]
+    expected = torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=1).numpy()
+    np.testing.assert_allclose(vectors, expected, atol=1e-5, rtol=0)
+
+
+def test_an_encoder_whose_pooling_is_not_said_or_is_another_is_refused(tmp_path: Path) -> None:
+    folder = sentence_encoder(tmp_path / "encoder")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(InvalidArgumentError, match=r"1_Pooling/config\.json: exactly one"):
+        convert_folder(folder)
+    (folder / "1_Pooling" / "config.json").unlink()
+    with pytest.raises(InvalidArgumentError, match=r"1_Pooling/config\.json is missing"):
+        convert_folder(folder)
+    (folder / "modules.json").unlink()
+    with pytest.raises(InvalidArgumentError, match="without a classification head, and nothing says how its tokens"):
         convert_folder(folder)
 
 

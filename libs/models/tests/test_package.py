@@ -142,7 +142,7 @@ def test_an_unknown_architecture_lists_the_known_ones():
     config = _parse(architecture={"name": "transformers.automodel", "hyperparameters": {}})
     with pytest.raises(InvalidArgumentError, match="known: linear, rnn"):
         load_classifier(config, b"")
-    assert sorted(ARCHITECTURES) == ["linear", "rnn"]
+    assert sorted(ARCHITECTURES) == ["linear", "rnn", "transformer"]
 
 
 def _weights(config, **changes):

@@ -15,7 +15,14 @@ from safetensors.numpy import save
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import architecture, transformer
 from dragoman_models.contracts import ClassifierContract, random_batch, random_row
-from dragoman_models.package import Architecture, InputLimits, ModelConfig, TokenizerFile
+from dragoman_models.package import (
+    Architecture,
+    InputLimits,
+    ModelConfig,
+    TokenizerFile,
+    parse_model_config,
+    to_json,
+)
 from dragoman_models.tensors import write_tensors
 from dragoman_models.transformer_families import FAMILIES
 from dragoman_models.transformer_import import convert, parse_source
@@ -225,7 +232,7 @@ def test_a_package_that_cuts_texts_after_the_last_position_is_refused():
         ({"embedding_size": 8}, "embedding_size must be hidden_size unless projects_embeddings"),
         ({"relative_buckets": 6}, "relative_buckets must be a multiple of 4"),
         ({"activation": "swish"}, "activation is 'swish'; allowed: gelu, gelu_tanh, relu"),
-        ({"head_activation": "none"}, "head_activation is 'none'"),
+        ({"head_activation": "swish"}, "head_activation is 'swish'"),
         ({"num_layers": 65}, "num_layers must be an integer from 1 to 64"),
         ({"layer_norm_eps": 0}, "layer_norm_eps must be a number"),
         ({"auto_map": "x"}, "unknown key 'auto_map'"),
@@ -282,3 +289,63 @@ def test_relative_buckets_equal_mpnet_s():
     positions = torch.arange(512)
     expected = MPNetEncoder.relative_position_bucket(positions[None, :] - positions[:, None], num_buckets=32)
     assert torch.equal(transformer.relative_buckets(512, 32), expected)
+
+
+def encoder(name, seed=0):
+    """A random bare encoder of the transformers library."""
+    family = next(family for family in FAMILIES if family.model_type == name)
+    torch.manual_seed(seed)
+    return getattr(transformers, family.encoder)._from_config(original(name).config, attn_implementation="eager").eval()
+
+
+def embedder_of(model, pooling, *, normalises):
+    config = {**model.config.to_diff_dict(), "architectures": [type(model).__name__]}
+    source = parse_source(json.dumps(config, default=str).encode(), pooling=pooling, normalises=normalises)
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    weights = write_tensors(convert(source, state.__getitem__))
+    config = dataclasses.replace(config_of(source.hyperparameters.to_mapping()), task="embedding", labels=())
+    architecture.check_weights(config, weights, weights_bytes=len(weights))
+    return config, weights, architecture.load_embedder(config, weights)
+
+
+@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize(("pooling", "normalises"), [("mean", True), ("first", False)])
+def test_vectors_equal_those_pooled_from_the_transformers_library(name, pooling, normalises):
+    model = encoder(name)
+    batch = mixed_batch(4)
+    _, _, embedder = embedder_of(model, pooling, normalises=normalises)
+    expected = []
+    with torch.inference_mode():
+        for row in batch:
+            states = model(input_ids=torch.from_numpy(row)[None].long()).last_hidden_state[0]
+            vector = states.mean(dim=0) if pooling == "mean" else states[0]
+            expected.append(torch.nn.functional.normalize(vector, dim=0) if normalises else vector)
+    vectors = embedder.embed(batch)
+    assert (vectors.dtype, vectors.shape, embedder.embedding_size) == (np.float32, (len(batch), 16), 16)
+    np.testing.assert_allclose(vectors, torch.stack(expected).numpy(), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(np.concatenate([embedder.embed([row]) for row in batch]), vectors, atol=1e-5, rtol=0)
+
+
+def test_a_task_that_does_not_fit_the_head_is_refused():
+    config, weights, _ = embedder_of(encoder("bert"), "mean", normalises=True)
+    with pytest.raises(InvalidArgumentError, match=r"task is embedding; .* for text-classification"):
+        architecture.load_classifier(config, weights)
+    classifier = dataclasses.replace(config, task="text-classification", labels=LABELS)
+    for call in (architecture.load_classifier, lambda c, w: architecture.check_weights(c, w, weights_bytes=len(w))):
+        with pytest.raises(InvalidArgumentError, match=r"task is text-classification; .* for embedding"):
+            call(classifier, weights)
+    with pytest.raises(InvalidArgumentError, match=r"task is embedding; the linear"):
+        architecture.check_weights(
+            dataclasses.replace(config, architecture=Architecture(name="linear", hyperparameters={})),
+            weights,
+            weights_bytes=len(weights),
+        )
+
+
+def test_an_embedding_has_no_labels_and_a_classification_needs_them():
+    config, _, _ = embedder_of(encoder("bert"), "mean", normalises=True)
+    assert parse_model_config(to_json(config)) == config
+    with pytest.raises(InvalidArgumentError, match="labels: must be empty, an embedding has none"):
+        to_json(dataclasses.replace(config, labels=LABELS))
+    with pytest.raises(InvalidArgumentError, match="at least two labels"):
+        to_json(dataclasses.replace(config, task="text-classification"))

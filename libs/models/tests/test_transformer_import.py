@@ -8,7 +8,7 @@ import pytest
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.transformer_families import FAMILIES
-from dragoman_models.transformer_import import convert, foreign_specs, is_recomputed, modern_name, parse_source
+from dragoman_models.transformer_import import convert, foreign_specs, is_unused, modern_name, parse_source
 
 # A config.json as version 4 of the library wrote it, with everything in it that says nothing about scores.
 BERT = {
@@ -144,5 +144,5 @@ def test_old_names_are_read_as_the_present_ones():
     assert modern_name("bert.embeddings.LayerNorm.gamma") == "bert.embeddings.LayerNorm.weight"
     assert modern_name("bert.embeddings.LayerNorm.beta") == "bert.embeddings.LayerNorm.bias"
     assert modern_name("classifier.weight") == "classifier.weight"
-    assert is_recomputed("bert.embeddings.position_ids")
-    assert not is_recomputed("bert.embeddings.position_embeddings.weight")
+    assert is_unused(parse(), "bert.embeddings.position_ids")
+    assert not is_unused(parse(), "bert.embeddings.position_embeddings.weight")

@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a Hugging Face text classifier's folder to a model package.
+"""From the folder of a Hugging Face text classifier or sentence encoder to a model package.
 
 Owns what the package's files are made of. It runs no model and needs no torch; that the result scores as the original
 does is a matter of dragoman_models.transformer and is tested there and here.
 
     folder -> config.json -> hyperparameters, labels   -> model.json
+           -> modules.json, an encoder's pooling       -> model.json
            -> safetensors -> our names, float32        -> weights.safetensors
            -> tokenizer.json, byte for byte, checked   -> tokenizer.json
            -> front matter of README.md, as text       -> card.md
@@ -14,6 +15,7 @@ does is a matter of dragoman_models.transformer and is tested there and here.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dragoman_client.huggingface_folder import README, TOKENIZER_CONFIG, HuggingFaceFolder, open_folder
@@ -22,6 +24,8 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import JsonValue
 from dragoman_models.package import (
     CARD_FILE,
+    CLASSIFICATION,
+    EMBEDDING,
     MODEL_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -38,7 +42,20 @@ from dragoman_models.transformer_import import (
     Source,
     convert,
     foreign_specs,
+    is_encoder,
+    is_unused,
     parse_source,
+)
+from dragoman_models.transformer_pooling import (
+    MAX_BYTES,
+    MODULES_FILE,
+    POOLING_FILE,
+    PROMPTS_FILE,
+    SENTENCE_FILE,
+    check_prompts,
+    parse_modules,
+    parse_pooling,
+    parse_sentence_limit,
 )
 from dragoman_text import Tokenizer, load_tokenizer
 from dragoman_text.strict_json import parse_object
@@ -89,18 +106,20 @@ def convert_folder(root: Path, *, max_tokens: int | None = None) -> ConvertedPac
     """
     folder = open_folder(root)
     config_data = folder.read(CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
-    source = parse_source(config_data)
+    sentence = _sentence_encoder(folder, config_data)
+    source = parse_source(config_data, pooling=sentence.pooling, normalises=sentence.normalises)
     tokenizer_data = folder.read(TOKENIZER_FILE, max_bytes=MAX_FILE_BYTES)
     settings = _tokenizer_settings(folder)
     tokenizer = load_tokenizer(_BACKEND, tokenizer_data)
     _check_tokenizer(tokenizer, tokenizer_data, settings, source)
     config = ModelConfig(
+        task=CLASSIFICATION if source.labels else EMBEDDING,
         architecture=Architecture(name="transformer", hyperparameters=source.hyperparameters.to_mapping()),
         labels=source.labels,
         tokenizer=TokenizerFile(backend=_BACKEND),
-        input_limits=InputLimits(max_tokens=_max_tokens(max_tokens, settings, source)),
+        input_limits=InputLimits(max_tokens=_max_tokens(max_tokens, settings, source, sentence)),
     )
-    weights = FolderWeights(folder)
+    weights = FolderWeights(folder, partial(is_unused, source))
     weights.check(dict(foreign_specs(source).values()))
     used = (CONFIG_FILE, TOKENIZER_FILE, *weights.files)
     files = {
@@ -109,9 +128,42 @@ def convert_folder(root: Path, *, max_tokens: int | None = None) -> ConvertedPac
         TOKENIZER_FILE: tokenizer_data,
         CARD_FILE: _card(folder, source, used),
     }
-    read = {*used, TOKENIZER_CONFIG, README}
+    read = {*used, *sentence.files, TOKENIZER_CONFIG, README}
     left_out = tuple(name for name in folder.names if name not in read)
     return ConvertedPackage(files=files, family=source.family.model_type, left_out=left_out)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sentence:
+    """What the files of the sentence-transformers library say; nothing for a classifier."""
+
+    pooling: str = ""
+    normalises: bool = False
+    max_tokens: int | None = None
+    files: tuple[str, ...] = ()
+
+
+def _sentence_encoder(folder: HuggingFaceFolder, config_data: bytes) -> _Sentence:
+    if not is_encoder(config_data) or MODULES_FILE not in folder.names:
+        return _Sentence()
+    modules = parse_modules(folder.read(MODULES_FILE, max_bytes=MAX_BYTES))
+    pooling_file = f"{modules.pooling_folder}/{POOLING_FILE}"
+    if pooling_file not in folder.names:
+        raise InvalidArgumentError(f"{MODULES_FILE}: {pooling_file} is missing")
+    files = [MODULES_FILE, pooling_file]
+    limit = None
+    if SENTENCE_FILE in folder.names:
+        files.append(SENTENCE_FILE)
+        limit = parse_sentence_limit(folder.read(SENTENCE_FILE, max_bytes=MAX_BYTES))
+    if PROMPTS_FILE in folder.names:
+        files.append(PROMPTS_FILE)
+        check_prompts(folder.read(PROMPTS_FILE, max_bytes=MAX_BYTES))
+    return _Sentence(
+        pooling=parse_pooling(folder.read(pooling_file, max_bytes=MAX_BYTES), what=pooling_file),
+        normalises=modules.normalises,
+        max_tokens=limit,
+        files=tuple(files),
+    )
 
 
 def _tokenizer_settings(folder: HuggingFaceFolder) -> Mapping[str, JsonValue]:
@@ -121,7 +173,7 @@ def _tokenizer_settings(folder: HuggingFaceFolder) -> Mapping[str, JsonValue]:
     return parse_object(data, what=TOKENIZER_CONFIG, max_bytes=MAX_CONFIG_BYTES)
 
 
-def _max_tokens(wanted: int | None, settings: Mapping[str, JsonValue], source: Source) -> int:
+def _max_tokens(wanted: int | None, settings: Mapping[str, JsonValue], source: Source, sentence: _Sentence) -> int:
     positions = source.hyperparameters.max_positions
     if wanted is not None:
         if not 1 <= wanted <= positions:
@@ -129,7 +181,8 @@ def _max_tokens(wanted: int | None, settings: Mapping[str, JsonValue], source: S
         return wanted
     limit = settings.get("model_max_length")
     # The library writes 1e30 for "no limit".
-    return min(positions, limit) if isinstance(limit, int) and limit > 0 else positions
+    limits = [positions, limit if isinstance(limit, int) and limit > 0 else positions, sentence.max_tokens or positions]
+    return min(limits)
 
 
 def _check_tokenizer(tokenizer: Tokenizer, data: bytes, settings: Mapping[str, JsonValue], source: Source) -> None:
@@ -172,16 +225,17 @@ def _names_another_type(processor: JsonValue) -> bool:
 
 
 def _card(folder: HuggingFaceFolder, source: Source, used: tuple[str, ...]) -> bytes:
+    name = source.family.classifier if source.labels else source.family.encoder
     lines = [
         "# Converted from a Hugging Face folder",
         "",
-        f"Class `{source.family.classifier}`. Weights renamed and in float32; the tokenizer as it was. SHA-256 of the",
+        f"Class `{name}`. Weights renamed and in float32; the tokenizer as it was. SHA-256 of the",
         "files that it was made of:",
         "",
     ]
-    for name in used:
-        with (folder.root / name).open("rb") as file:
-            lines.append(f"- `{name}` {hashlib.file_digest(file, 'sha256').hexdigest()}")
+    for used_file in used:
+        with (folder.root / used_file).open("rb") as file:
+            lines.append(f"- `{used_file}` {hashlib.file_digest(file, 'sha256').hexdigest()}")
     if front_matter := _front_matter(folder):
         # Indented, so that nothing in it is markup.
         lines += ["", "What its README said of itself:", "", *(f"    {line}" for line in front_matter)]

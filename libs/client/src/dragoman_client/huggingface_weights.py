@@ -10,7 +10,7 @@ mapped, so that a large model is not in memory twice.
 
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -22,7 +22,7 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields
 from dragoman_models.package import WEIGHTS_FILE
 from dragoman_models.tensors import FOREIGN_DTYPES, TensorSpec, read_header
-from dragoman_models.transformer_import import is_recomputed, modern_name
+from dragoman_models.transformer_import import modern_name
 from dragoman_text.strict_json import parse_object
 
 _SHARD = re.compile(r"model-[0-9]{5}-of-[0-9]{5}\.safetensors", re.ASCII)
@@ -41,13 +41,18 @@ class _Place:
 class FolderWeights:
     """Tensors by name, read when asked for."""
 
-    def __init__(self, folder: HuggingFaceFolder) -> None:
+    def __init__(self, folder: HuggingFaceFolder, is_unused: Callable[[str], bool]) -> None:
         """Read the headers of all weights files.
+
+        Args:
+            folder: The folder.
+            is_unused: Tells of a tensor's name whether it is to be passed over.
 
         Raises:
             InvalidArgumentError: the index or a file is malformed, or they contradict each other.
         """
         self._places: dict[str, _Place] = {}
+        self._is_unused = is_unused
         if SINGLE_WEIGHTS in folder.names:
             self.files: tuple[str, ...] = (SINGLE_WEIGHTS,)
             self._add(folder, SINGLE_WEIGHTS)
@@ -59,7 +64,7 @@ class FolderWeights:
                 raise InvalidArgumentError(f"{WEIGHTS_INDEX}: {name} is missing")
             self._add(folder, name)
         found = {name: place.file for name, place in self._places.items()}
-        indexed = {modern_name(name): file for name, file in index.items() if not is_recomputed(name)}
+        indexed = {modern_name(name): file for name, file in index.items() if not is_unused(modern_name(name))}
         if contradicted := sorted(name for name, _ in found.items() ^ indexed.items()):
             raise InvalidArgumentError(f"{WEIGHTS_INDEX}: {contradicted[0]} is not in the file that the index names")
 
@@ -107,7 +112,7 @@ class FolderWeights:
             raise InvalidArgumentError(f"{file}: is empty") from None
         for written, (spec, offset) in header.items():
             name = modern_name(written)
-            if is_recomputed(name):
+            if self._is_unused(name):
                 continue
             if name in self._places:
                 raise InvalidArgumentError(f"{file}: the tensor {name} is there twice")

@@ -6,7 +6,7 @@ Owns the table name -> architecture. Nothing a package says can import a module 
 here, in a review.
 
     ModelConfig -> ARCHITECTURES[name] -> the tensors that it needs       (no torch: for whoever keeps packages)
-    ModelConfig + weights bytes -> ARCHITECTURES[name] -> Classifier      (for whoever runs them)
+    ModelConfig + weights bytes -> ARCHITECTURES[name] -> Classifier or Embedder      (for whoever runs them)
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import linear, rnn_shape, transformer_shape
-from dragoman_models.classifier import Classifier
+from dragoman_models.classifier import Classifier, Embedder
 from dragoman_models.fields import JsonScalar
-from dragoman_models.package import MODEL_FILE, ModelConfig
+from dragoman_models.package import CLASSIFICATION, EMBEDDING, MODEL_FILE, ModelConfig
 from dragoman_models.tensors import TensorSpec, check_layout
 
 
@@ -43,8 +43,24 @@ def _transformer_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: 
     return transformer_shape.tensor_specs(parsed, num_labels)
 
 
+def _load_transformer_embedder(hyperparameters: Mapping[str, JsonScalar], weights: bytes) -> Embedder:
+    # Late, as above.
+    from dragoman_models import transformer
+
+    return transformer.load_embedder(hyperparameters, weights)
+
+
+def _check_task(config: ModelConfig, task: str) -> None:
+    if config.task != task:
+        raise InvalidArgumentError(
+            f"{MODEL_FILE}: task is {config.task}; the {config.architecture.name} described here is for {task}"
+        )
+
+
 def _check_transformer(config: ModelConfig) -> None:
-    positions = transformer_shape.TransformerHyperparameters.parse(config.architecture.hyperparameters).max_positions
+    parsed = transformer_shape.TransformerHyperparameters.parse(config.architecture.hyperparameters)
+    _check_task(config, CLASSIFICATION if parsed.has_head else EMBEDDING)
+    positions = parsed.max_positions
     if config.input_limits.max_tokens > positions:
         raise InvalidArgumentError(
             f"{MODEL_FILE}: max_tokens is {config.input_limits.max_tokens}; the transformer has {positions} positions"
@@ -63,17 +79,21 @@ class Architecture:
         tensors: (hyperparameters, number of labels) -> the exact tensors.
         load: (hyperparameters, number of labels, weights) -> the classifier.
         check: What model.json must hold beside the hyperparameters.
+        load_embedder: (hyperparameters, weights) -> the embedder, where the architecture can be one.
     """
 
     tensors: Callable[[Mapping[str, JsonScalar], int], dict[str, TensorSpec]]
     load: Callable[[Mapping[str, JsonScalar], int, bytes], Classifier]
-    check: Callable[[ModelConfig], None] = lambda _: None
+    check: Callable[[ModelConfig], None] = lambda config: _check_task(config, CLASSIFICATION)
+    load_embedder: Callable[[Mapping[str, JsonScalar], bytes], Embedder] | None = None
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "linear": Architecture(_linear_tensors, linear.load),
     "rnn": Architecture(_rnn_tensors, _load_rnn),
-    "transformer": Architecture(_transformer_tensors, _load_transformer, _check_transformer),
+    "transformer": Architecture(
+        _transformer_tensors, _load_transformer, _check_transformer, _load_transformer_embedder
+    ),
 }
 
 
@@ -88,8 +108,23 @@ def load_classifier(config: ModelConfig, weights: bytes) -> Classifier:
         InvalidArgumentError: unknown architecture, or hyperparameters or weights that do not fit it.
     """
     architecture = _architecture(config)
+    _check_task(config, CLASSIFICATION)
     architecture.check(config)
     return architecture.load(config.architecture.hyperparameters, len(config.labels), weights)
+
+
+def load_embedder(config: ModelConfig, weights: bytes) -> Embedder:
+    """Build the embedder that a package describes; as load_classifier.
+
+    Raises:
+        InvalidArgumentError: as load_classifier.
+    """
+    architecture = _architecture(config)
+    _check_task(config, EMBEDDING)
+    architecture.check(config)
+    if architecture.load_embedder is None:
+        raise InvalidArgumentError(f"{MODEL_FILE}: the architecture {config.architecture.name} cannot embed")
+    return architecture.load_embedder(config.architecture.hyperparameters, weights)
 
 
 def check_weights(config: ModelConfig, weights_start: bytes, *, weights_bytes: int) -> None:

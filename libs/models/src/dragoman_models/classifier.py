@@ -51,6 +51,30 @@ class Classifier(Protocol):
         ...
 
 
+class Embedder(Protocol):
+    """A loaded text encoder: a vector for each text. A row depends on its text only, as a classifier's does."""
+
+    @property
+    def embedding_size(self) -> int:
+        """D, the width of the vectors."""
+        ...
+
+    def embed(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Return vectors_BD, one row per text in the order given.
+
+        Args:
+            batch: B rows of 1..T token ids each, every id below the vocabulary size.
+
+        Raises:
+            InvalidArgumentError: a row is empty or an id is outside the vocabulary; nothing was computed.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """See Classifier.warm_up."""
+        ...
+
+
 def check_batch(batch: Sequence[TokenIds], vocabulary_size: int) -> NDArray[np.int64]:
     """Return the row lengths of a batch whose ids are all usable.
 

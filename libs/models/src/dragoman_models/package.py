@@ -33,7 +33,9 @@ MAX_HYPERPARAMETERS = 64
 MAX_TEXT_BYTES = 1 << 20
 MAX_TOKENS = 1 << 15
 
-TASKS = ("text-classification",)
+CLASSIFICATION = "text-classification"
+EMBEDDING = "embedding"
+TASKS = (CLASSIFICATION, EMBEDDING)
 TOKENIZER_BACKENDS = ("basic_english", "huggingface")
 NUMERICS = ("fp32",)
 
@@ -70,14 +72,14 @@ class ModelConfig:
     """The content of model.json: all that is needed to turn weights into a classifier.
 
     Attributes:
-        labels: C distinct names; their order is the order of the scores.
+        labels: C distinct names; their order is the order of the scores. None for an embedding.
     """
 
     architecture: Architecture
     labels: tuple[str, ...]
     tokenizer: TokenizerFile
     input_limits: InputLimits = field(default_factory=InputLimits)
-    task: str = "text-classification"
+    task: str = CLASSIFICATION
     numerics: str = "fp32"
 
 
@@ -97,10 +99,11 @@ def parse_model_config(data: bytes) -> ModelConfig:
     limits = Fields(
         top.raw("input_limits"), what=f"{MODEL_FILE}: input_limits", required=("max_text_bytes", "max_tokens")
     )
+    task = top.text("task", choices=TASKS)
     return ModelConfig(
-        task=top.text("task", choices=TASKS),
+        task=task,
         architecture=_architecture(top.raw("architecture")),
-        labels=check_labels(top.items("labels", max_items=MAX_LABELS), what=f"{MODEL_FILE}: labels"),
+        labels=_labels(task, top.items("labels", max_items=MAX_LABELS)),
         tokenizer=TokenizerFile(
             backend=tokenizer.text("backend", choices=TOKENIZER_BACKENDS),
             file=tokenizer.text("file", choices=(TOKENIZER_FILE,)),
@@ -137,6 +140,15 @@ def to_json(config: ModelConfig) -> bytes:
     data = (json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
     parse_model_config(data)
     return data
+
+
+def _labels(task: str, labels: list[JsonValue]) -> tuple[str, ...]:
+    what = f"{MODEL_FILE}: labels"
+    if task == EMBEDDING:
+        if labels:
+            raise InvalidArgumentError(f"{what}: must be empty, an embedding has none")
+        return ()
+    return check_labels(labels, what=what)
 
 
 def check_labels(labels: list[JsonValue], *, what: str) -> tuple[str, ...]:

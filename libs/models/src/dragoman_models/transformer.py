@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ``transformer`` architecture: a bidirectional encoder whose first token's state becomes the logits.
+"""The ``transformer`` architecture: a bidirectional encoder, whose pooled state becomes logits or is the answer.
 
 Owns the computation on torch; its shape is in transformer_shape.py. It does not train and does not read other people's
 files (transformer_import.py). docs/decisions says why it is our own and not the transformers library's.
 
     ids_BT, lengths_B -> token + type + position vectors -> norm -> [projection]
                       -> [attention over real tokens -> add, norm -> feed-forward -> add, norm] x layers
-                      -> state of the first token -> dense -> activation -> output -> logits_BC / temperature
+                      -> state of the first token, or mean of all real ones
+                      -> dense -> activation -> output -> logits_BC / temperature      (with a head)
+                      -> [scaled to length 1] -> vectors_BH                            (without)
 
 No step lets a padded position reach a real one: everything but attention is computed token by token, and attention
 gives padded positions the weight zero. Shape legend: B rows, T tokens, E embedding size, H hidden size, A heads,
@@ -94,15 +96,15 @@ class TransformerNetwork:
         self._projection = _linear(weights, "embeddings.projection") if h.projects_embeddings else None
         stored = [_layer(weights, f"layers.{number}", h) for number in range(h.num_stored_layers)]
         self._layers = stored * h.num_layers if h.shares_layers else stored
-        self._dense, self._output = _linear(weights, "head.dense"), _linear(weights, "head.output")
+        self._head = (_linear(weights, "head.dense"), _linear(weights, "head.output")) if h.has_head else None
 
     @property
-    def num_labels(self) -> int:
-        """C."""
-        return self._output.bias.shape[0]
+    def width(self) -> int:
+        """C with a head, H without."""
+        return self.hyperparameters.hidden_size if self._head is None else self._head[1].bias.shape[0]
 
-    def logits(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
-        """Return logits_BC, not divided by the temperature.
+    def answer(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Return logits_BC, not divided by the temperature, or vectors_BH.
 
         Args:
             ids_BT: int64, right-padded; what stands in the padding is of no consequence.
@@ -119,8 +121,11 @@ class TransformerNetwork:
         mask = self._mask(lengths_B, num_tokens)
         for layer in self._layers:
             states_BTH = self._apply(layer, states_BTH, mask)
-        first_BH = states_BTH[:, 0]
-        return self._output(_ACTIVATIONS[h.head_activation](self._dense(first_BH)))
+        pooled_BH = states_BTH[:, 0] if h.pooling == "first" else _mean(states_BTH, lengths_B)
+        if self._head is None:
+            return functional.normalize(pooled_BH, dim=1) if h.normalises else pooled_BH
+        dense, output = self._head
+        return output(_ACTIVATIONS[h.head_activation](dense(pooled_BH)))
 
     def _apply(self, layer: _Layer, states_BTH: Tensor, mask: Tensor | None) -> Tensor:
         rows, tokens, width = states_BTH.shape
@@ -141,6 +146,11 @@ class TransformerNetwork:
         buckets_TT = relative_buckets(num_tokens, self.hyperparameters.relative_buckets)
         bias_ATT = functional.embedding(buckets_TT, self._relative_bias).permute(2, 0, 1)
         return bias_ATT.masked_fill(~real_B11T, -torch.inf)
+
+
+def _mean(states_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+    real_BT1 = (torch.arange(states_BTH.shape[1]) < lengths_B[:, None])[:, :, None]
+    return states_BTH.masked_fill(~real_BT1, 0.0).sum(dim=1) / lengths_B[:, None]
 
 
 def relative_buckets(num_tokens: int, num_buckets: int) -> Tensor:
@@ -164,13 +174,13 @@ class TransformerClassifier:
     """A loaded transformer; implements the Classifier protocol on the CPU."""
 
     def __init__(self, network: TransformerNetwork) -> None:
-        """Take the network."""
+        """Take a network with a head."""
         self._network = network
 
     @property
     def num_labels(self) -> int:
         """C, the width of the score rows."""
-        return self._network.num_labels
+        return self._network.width
 
     def logits(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return logits_BC divided by the temperature; see Classifier.
@@ -178,20 +188,7 @@ class TransformerClassifier:
         Raises:
             InvalidArgumentError: as for any classifier, or a row is longer than max_positions.
         """
-        h = self._network.hyperparameters
-        lengths = check_batch(batch, h.vocabulary_size)
-        if lengths.size and lengths.max() > h.max_positions:
-            row = int(lengths.argmax())
-            raise InvalidArgumentError(f"row {row}: has {lengths[row]} tokens, the model reads {h.max_positions}")
-        result = np.empty((len(batch), self.num_labels), dtype=np.float32)
-        with torch.inference_mode():
-            for rows in pieces(lengths, max_rows=MAX_SCORING_ROWS, max_tokens=MAX_SCORING_TOKENS):
-                ids_BT = np.zeros((len(rows), int(lengths[rows].max())), dtype=np.int64)
-                for index, row in enumerate(rows):
-                    ids_BT[index, : lengths[row]] = batch[row]
-                logits = self._network.logits(torch.from_numpy(ids_BT), torch.from_numpy(lengths[rows]))
-                result[rows] = (logits / h.temperature).numpy()
-        return result
+        return _answers(self._network, batch) / np.float32(self._network.hyperparameters.temperature)
 
     def score(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return scores_BC; see Classifier."""
@@ -199,10 +196,56 @@ class TransformerClassifier:
 
     def warm_up(self) -> None:
         """Score a short and a long row alone, and both together, whose attention has padding to leave out."""
-        limit = self._network.hyperparameters.max_positions
-        short, long = (np.ones(min(length, limit), dtype=np.int32) for length in WARM_UP_TOKENS)
-        for batch in ([short], [long], [short, long]):
-            self.score(batch)
+        _warm_up(self._network)
+
+
+class TransformerEmbedder:
+    """A loaded transformer without a head; implements the Embedder protocol on the CPU."""
+
+    def __init__(self, network: TransformerNetwork) -> None:
+        """Take a network without a head."""
+        self._network = network
+
+    @property
+    def embedding_size(self) -> int:
+        """D, the width of the vectors."""
+        return self._network.width
+
+    def embed(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Return vectors_BD; see Embedder.
+
+        Raises:
+            InvalidArgumentError: as for any embedder, or a row is longer than max_positions.
+        """
+        return _answers(self._network, batch)
+
+    def warm_up(self) -> None:
+        """See TransformerClassifier.warm_up."""
+        _warm_up(self._network)
+
+
+def _answers(network: TransformerNetwork, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
+    """The network's answer for rows of any lengths, [B, width] in the order given."""
+    h = network.hyperparameters
+    lengths = check_batch(batch, h.vocabulary_size)
+    if lengths.size and lengths.max() > h.max_positions:
+        row = int(lengths.argmax())
+        raise InvalidArgumentError(f"row {row}: has {lengths[row]} tokens, the model reads {h.max_positions}")
+    result = np.empty((len(batch), network.width), dtype=np.float32)
+    with torch.inference_mode():
+        for rows in pieces(lengths, max_rows=MAX_SCORING_ROWS, max_tokens=MAX_SCORING_TOKENS):
+            ids_BT = np.zeros((len(rows), int(lengths[rows].max())), dtype=np.int64)
+            for index, row in enumerate(rows):
+                ids_BT[index, : lengths[row]] = batch[row]
+            result[rows] = network.answer(torch.from_numpy(ids_BT), torch.from_numpy(lengths[rows])).numpy()
+    return result
+
+
+def _warm_up(network: TransformerNetwork) -> None:
+    limit = network.hyperparameters.max_positions
+    short, long = (np.ones(min(length, limit), dtype=np.int32) for length in WARM_UP_TOKENS)
+    for batch in ([short], [long], [short, long]):
+        _answers(network, batch)
 
 
 def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> TransformerClassifier:
@@ -211,11 +254,28 @@ def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: by
     Raises:
         InvalidArgumentError: a hyperparameter or the weights file does not fit; checked before memory is taken.
     """
+    network = _load(hyperparameters, num_labels, weights)
+    if not network.hyperparameters.has_head:
+        raise InvalidArgumentError("the transformer has no head to classify with; it embeds")
+    return TransformerClassifier(network)
+
+
+def load_embedder(hyperparameters: Mapping[str, JsonScalar], weights: bytes) -> TransformerEmbedder:
+    """Build the embedder from a package's checked parts.
+
+    Raises:
+        InvalidArgumentError: as load.
+    """
+    network = _load(hyperparameters, 0, weights)
+    if network.hyperparameters.has_head:
+        raise InvalidArgumentError("the transformer has a head; it classifies")
+    return TransformerEmbedder(network)
+
+
+def _load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> TransformerNetwork:
     parsed = TransformerHyperparameters.parse(hyperparameters)
     arrays = read_tensors(weights, tensor_specs(parsed, num_labels))
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    arrays.clear()
-    return TransformerClassifier(TransformerNetwork(parsed, tensors))
+    return TransformerNetwork(parsed, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def _linear(weights: dict[str, Tensor], name: str) -> _Linear:

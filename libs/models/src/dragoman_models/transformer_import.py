@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a Hugging Face classifier's config.json and tensors to those of the ``transformer`` architecture. No torch.
+"""From a Hugging Face encoder's config.json and tensors to those of the ``transformer`` architecture. No torch.
 
 Owns the strict reading of that config.json: every key is known to change nothing, or has the one value that we compute,
 or is a size; any other is refused, because the scores would silently differ. It opens no file.
@@ -20,7 +20,7 @@ from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.package import check_labels
 from dragoman_models.tensors import TensorSpec
 from dragoman_models.transformer_families import FAMILIES, Family
-from dragoman_models.transformer_shape import TransformerHyperparameters, tensor_specs
+from dragoman_models.transformer_shape import NO_HEAD, TransformerHyperparameters, tensor_specs
 from dragoman_text.strict_json import parse_object
 
 CONFIG_FILE = "config.json"
@@ -90,7 +90,7 @@ class Source:
 
     Attributes:
         hyperparameters: Of our network.
-        labels: In the order of the scores.
+        labels: In the order of the scores; none for an encoder without a head.
         first_position: Rows of the position table that no token ever takes.
         num_token_types: Rows of the table of token types, of which one is read; 0 without such a table.
     """
@@ -102,12 +102,24 @@ class Source:
     num_token_types: int
 
 
-def parse_source(data: bytes) -> Source:
+def is_encoder(data: bytes) -> bool:
+    """Tell whether config.json is of a known encoder without a classification head."""
+    value: dict[str, JsonValue] = parse_object(data, what=CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
+    return any(value.get("architectures") == [family.encoder] for family in FAMILIES)
+
+
+def parse_source(data: bytes, *, pooling: str = "", normalises: bool = False) -> Source:
     """Read config.json as untrusted input.
 
+    Args:
+        data: The file.
+        pooling: What an encoder without a head does with its tokens' states; see TransformerHyperparameters.
+        normalises: See there.
+
     Raises:
-        InvalidArgumentError: code is asked for, another class than a text classifier of a known family, more than one
-            label a text, a quantised model, or a key or value whose effect on the scores is not known here.
+        InvalidArgumentError: code is asked for, another class than one of a known family, an encoder whose pooling is
+            not said, more than one label a text, a quantised model, or a key or value whose effect on the scores is not
+            known here.
     """
     value: dict[str, JsonValue] = parse_object(data, what=CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
     refuse_code(value, what=CONFIG_FILE)
@@ -116,7 +128,12 @@ def parse_source(data: bytes) -> Source:
             raise InvalidArgumentError(
                 f"{CONFIG_FILE}: {key}: quantised weights cannot be read; save the model in fp32"
             )
-    family = _family(value)
+    family, has_head = _family(value)
+    if not has_head and not pooling:
+        raise InvalidArgumentError(
+            f"{CONFIG_FILE}: {family.encoder} is an encoder without a classification head, and nothing says how its "
+            f"tokens become one vector; fine-tune it as {family.classifier}, or save it with sentence-transformers"
+        )
     _check_problem(value)
     sizes = set(family.sizes.values()) | {family.activation_key, "architectures", "model_type"}
     for key, needed in (
@@ -146,8 +163,15 @@ def parse_source(data: bytes) -> Source:
         first_position = fields.integer("pad_token_id", low=0, high=1 << 10) + 1
     return Source(
         family=family,
-        hyperparameters=_hyperparameters(fields, family, first_position),
-        labels=_labels(value),
+        hyperparameters=_hyperparameters(
+            fields,
+            family,
+            first_position,
+            pooling="first" if has_head else pooling,
+            head_activation=family.head_activation if has_head else NO_HEAD,
+            normalises=normalises and not has_head,
+        ),
+        labels=_labels(value) if has_head else (),
         first_position=first_position,
         num_token_types=fields.integer("type_vocab_size", low=1, high=1 << 10) if family.has_token_type else 0,
     )
@@ -174,14 +198,13 @@ def refuse_code(value: JsonValue, *, what: str) -> None:
 def foreign_specs(source: Source) -> dict[str, tuple[str, TensorSpec]]:
     """Return, by our names, the name and shape in the folder's file; a dtype of F32 may be a narrower float there."""
     ours = tensor_specs(source.hyperparameters, len(source.labels))
-    return {
-        name: (_foreign_name(source.family, name), _foreign_spec(source, name, spec)) for name, spec in ours.items()
-    }
+    return {name: (_foreign_name(source, name), _foreign_spec(source, name, spec)) for name, spec in ours.items()}
 
 
-def is_recomputed(name: str) -> bool:
-    """Tell whether a tensor of the folder's file says nothing that the shapes do not."""
-    return name.endswith(_RECOMPUTED)
+def is_unused(source: Source, name: str) -> bool:
+    """Tell whether a tensor of the folder's file has no part in the answer: recomputed, or of an idle head."""
+    is_idle_head = not source.hyperparameters.has_head and name.startswith("pooler.")
+    return is_idle_head or name.endswith(_RECOMPUTED)
 
 
 def modern_name(name: str) -> str:
@@ -216,17 +239,13 @@ def convert(source: Source, read: Callable[[str], NDArray[np.float32]]) -> dict[
     return tensors
 
 
-def _family(value: Mapping[str, JsonValue]) -> Family:
+def _family(value: Mapping[str, JsonValue]) -> tuple[Family, bool]:
+    """The family, and whether it is a classifier."""
     classes = value.get("architectures")
     name = classes[0] if isinstance(classes, list) and len(classes) == 1 else None
     for family in FAMILIES:
-        if name == family.classifier and value.get("model_type") == family.model_type:
-            return family
-        if name == family.encoder:
-            raise InvalidArgumentError(
-                f"{CONFIG_FILE}: {name} is an encoder without a classification head; fine-tune it as "
-                f"{family.classifier}"
-            )
+        if name in (family.classifier, family.encoder) and value.get("model_type") == family.model_type:
+            return family, name == family.classifier
     known = ", ".join(family.classifier for family in FAMILIES)
     raise InvalidArgumentError(
         f"{CONFIG_FILE}: architectures {str(classes)[:80]} with model_type {str(value.get('model_type'))[:40]!r} "
@@ -242,7 +261,9 @@ def _check_problem(value: Mapping[str, JsonValue]) -> None:
         )
 
 
-def _hyperparameters(fields: Fields, family: Family, first_position: int) -> TransformerHyperparameters:
+def _hyperparameters(
+    fields: Fields, family: Family, first_position: int, *, pooling: str, head_activation: str, normalises: bool
+) -> TransformerHyperparameters:
     high = 1 << 22
     sizes = {ours: fields.integer(theirs, low=1, high=high) for ours, theirs in family.sizes.items()}
     if sizes["max_positions"] <= first_position:
@@ -252,7 +273,12 @@ def _hyperparameters(fields: Fields, family: Family, first_position: int) -> Tra
     if family.embedding_size_key:
         embedding_size = fields.integer(family.embedding_size_key, low=1, high=high)
     found = TransformerHyperparameters(
-        **sizes,
+        vocabulary_size=sizes["vocabulary_size"],
+        hidden_size=sizes["hidden_size"],
+        intermediate_size=sizes["intermediate_size"],
+        num_layers=sizes["num_layers"],
+        num_heads=sizes["num_heads"],
+        max_positions=sizes["max_positions"],
         embedding_size=embedding_size,
         projects_embeddings=family.always_projects or embedding_size != sizes["hidden_size"],
         activation=_ACTIVATIONS[fields.text(family.activation_key, choices=_ACTIVATIONS)],
@@ -262,7 +288,9 @@ def _hyperparameters(fields: Fields, family: Family, first_position: int) -> Tra
         relative_buckets=(
             fields.integer(family.relative_buckets_key, low=4, high=1024) if family.relative_buckets_key else 0
         ),
-        head_activation=family.head_activation,
+        pooling=pooling,
+        head_activation=head_activation,
+        normalises=normalises,
     )
     return TransformerHyperparameters.parse(found.to_mapping())
 
@@ -290,16 +318,19 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() else -1
 
 
-def _foreign_name(family: Family, name: str) -> str:
+def _foreign_name(source: Source, name: str) -> str:
+    family = source.family
+    # A bare encoder's tensors are not below its name.
+    prefix = family.prefix if source.hyperparameters.has_head else ""
     if name in family.body:
-        return family.prefix + family.body[name]
+        return prefix + family.body[name]
     module, _, kind = name.rpartition(".")
     if module in family.body:
-        return f"{family.prefix}{family.body[module]}.{kind}"
+        return f"{prefix}{family.body[module]}.{kind}"
     if module in family.head:
-        return f"{family.head[module].format(prefix=family.prefix)}.{kind}"
+        return f"{family.head[module].format(prefix=prefix)}.{kind}"
     _, number, part = module.split(".")
-    return f"{family.prefix}{family.layer_prefix.format(number=number)}{family.layer[part]}.{kind}"
+    return f"{prefix}{family.layer_prefix.format(number=number)}{family.layer[part]}.{kind}"
 
 
 def _foreign_spec(source: Source, name: str, spec: TensorSpec) -> TensorSpec:

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shape of the ``transformer`` architecture: its hyperparameters, and the exact tensors that follow. No torch.
 
-One schema covers the encoder classifiers that differ in a few switches only: BERT, RoBERTa, XLM-RoBERTa, ELECTRA,
-DistilBERT, ALBERT and MPNet. The registry judges a package by this before anything is promoted; the worker by the same
-before it takes memory. Where such a model comes from is not said here (transformer_import.py).
+One schema covers the encoders that differ in a few switches only: BERT, RoBERTa, XLM-RoBERTa, ELECTRA, DistilBERT,
+ALBERT and MPNet, with a classification head or without. The registry judges a package by this before anything is
+promoted; the worker by the same before it takes memory. Where such a model comes from is not said here
+(transformer_import.py).
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,9 @@ from dragoman_models.package import MODEL_FILE
 from dragoman_models.tensors import TensorSpec
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu")
-HEAD_ACTIVATIONS = ("tanh", "gelu", "relu")
+NO_HEAD = "none"
+HEAD_ACTIVATIONS = ("tanh", "gelu", "relu", NO_HEAD)
+POOLINGS = ("first", "mean")
 MAX_LAYERS = 64
 
 
@@ -34,7 +37,10 @@ class TransformerHyperparameters:
         has_token_type: A vector is added to every token: the first row of a table of token types.
         shares_layers: All layers have the weights of the first.
         relative_buckets: Buckets of relative distance whose learned bias is added in every attention; 0 for none.
-        head_activation: Between the two linear maps that turn the first token's state into logits.
+        pooling: What becomes of the tokens' states: ``first`` is the first token's, ``mean`` that of all real tokens.
+        head_activation: Between the two linear maps that turn the pooled state into logits; ``none`` where there is no
+            head, and the pooled state itself is the answer.
+        normalises: The answer without a head is scaled to length 1.
         temperature: Logits are divided by it; fitted on held-out data after training.
     """
 
@@ -51,7 +57,9 @@ class TransformerHyperparameters:
     has_token_type: bool = True
     shares_layers: bool = False
     relative_buckets: int = 0
+    pooling: str = "first"
     head_activation: str = "tanh"
+    normalises: bool = False
     temperature: float = 1.0
 
     @classmethod
@@ -77,7 +85,9 @@ class TransformerHyperparameters:
             has_token_type=fields.flag("has_token_type"),
             shares_layers=fields.flag("shares_layers"),
             relative_buckets=fields.integer("relative_buckets", low=0, high=1024),
+            pooling=fields.text("pooling", choices=POOLINGS),
             head_activation=fields.text("head_activation", choices=HEAD_ACTIVATIONS),
+            normalises=fields.flag("normalises"),
             temperature=fields.number("temperature", low=0.01, high=100),
         )
         if parsed.hidden_size % parsed.num_heads:
@@ -86,6 +96,8 @@ class TransformerHyperparameters:
             )
         if not parsed.projects_embeddings and parsed.embedding_size != parsed.hidden_size:
             raise InvalidArgumentError(f"{what}: embedding_size must be hidden_size unless projects_embeddings is true")
+        if parsed.normalises and parsed.has_head:
+            raise InvalidArgumentError(f"{what}: normalises must be false where there is a head")
         # Half of the buckets is for tokens before, and half of those for exact distances; see transformer.py.
         if parsed.relative_buckets % 4:
             raise InvalidArgumentError(f"{what}: relative_buckets must be a multiple of 4")
@@ -94,6 +106,11 @@ class TransformerHyperparameters:
     def to_mapping(self) -> dict[str, JsonScalar]:
         """Return the form that model.json holds."""
         return asdict(self)
+
+    @property
+    def has_head(self) -> bool:
+        """It classifies; without a head it embeds."""
+        return self.head_activation != NO_HEAD
 
     @property
     def num_stored_layers(self) -> int:
@@ -123,8 +140,9 @@ def tensor_specs(hyperparameters: TransformerHyperparameters, num_labels: int) -
         shapes |= _linear(f"{name}.widen", h.intermediate_size, h.hidden_size)
         shapes |= _linear(f"{name}.narrow", h.hidden_size, h.intermediate_size)
         shapes |= _norm(f"{name}.narrow_norm", h.hidden_size)
-    shapes |= _linear("head.dense", h.hidden_size, h.hidden_size)
-    shapes |= _linear("head.output", num_labels, h.hidden_size)
+    if h.has_head:
+        shapes |= _linear("head.dense", h.hidden_size, h.hidden_size)
+        shapes |= _linear("head.output", num_labels, h.hidden_size)
     return {name: TensorSpec("F32", shape) for name, shape in shapes.items()}
 
 

@@ -6,6 +6,7 @@ Owns every check on a request's tensors; nothing is allocated before its size is
 integer. Shape legend: N rows, T tokens of all rows, C labels.
 
     token_ids INT32 [T], lengths INT32 [N] -> N rows of ids            scores_NC -> scores FP32 [N, C]
+                                                                       (or embedding FP32 [N, D])
 """
 
 import json
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from dragoman.inference.v1 import worker_pb2
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_models.package import EMBEDDING
 from dragoman_models.record import VersionManifest
 from dragoman_worker.held_version import HeldVersion, State
 from dragoman_worker.request import Scores, TokenIds
@@ -25,6 +27,7 @@ from inference import oip_pb2
 TOKEN_IDS = "token_ids"  # noqa: S105 - a tensor's name
 LENGTHS = "lengths"
 SCORES = "scores"
+EMBEDDINGS = "embedding"
 DIGEST_PARAMETER = "dragoman_digest"
 PLATFORM = "dragoman"
 MAX_VERSION = 2**53 - 1
@@ -72,16 +75,21 @@ def asked_digest(request: oip_pb2.ModelInferRequest) -> str:
     return parameter.string_param
 
 
-def rows_from_pb(request: oip_pb2.ModelInferRequest, limits: CallLimits) -> list[TokenIds]:
-    """Return the rows of a call.
+def output_name(task: str) -> str:
+    """Return the name of the one tensor that a model of this task answers."""
+    return EMBEDDINGS if task == EMBEDDING else SCORES
+
+
+def rows_from_pb(request: oip_pb2.ModelInferRequest, limits: CallLimits, *, output: str = SCORES) -> list[TokenIds]:
+    """Return the rows of a call; output is what the model answers.
 
     Raises:
         InvalidArgumentError: any tensor is absent, unknown, repeated, of another type, shape or size than it says, or
             outside the limits; the message names the tensor and the limit.
     """
-    unknown = [output.name for output in request.outputs if output.name != SCORES]
+    unknown = [wanted.name for wanted in request.outputs if wanted.name != output]
     if unknown or len(request.outputs) > 1:
-        raise InvalidArgumentError(f"outputs: this model answers {SCORES!r} only; ask for it alone, or for none")
+        raise InvalidArgumentError(f"outputs: this model answers {output!r} only; ask for it alone, or for none")
     names = sorted(tensor.name for tensor in request.inputs)
     if names != sorted((TOKEN_IDS, LENGTHS)):
         raise InvalidArgumentError(
@@ -107,28 +115,39 @@ def is_asked_raw(request: oip_pb2.ModelInferRequest) -> bool:
     return len(request.raw_input_contents) > 0
 
 
-def infer_response(request: oip_pb2.ModelInferRequest, scores_NC: Scores, digest: str) -> oip_pb2.ModelInferResponse:
-    """Write the answer."""
+def infer_response(
+    request: oip_pb2.ModelInferRequest, scores_NC: Scores, digest: str, *, output: str = SCORES
+) -> oip_pb2.ModelInferResponse:
+    """Write the answer, under the name that output_name gives it."""
     response = oip_pb2.ModelInferResponse(
         model_name=request.model_name, model_version=request.model_version, id=request.id
     )
     response.parameters[DIGEST_PARAMETER].string_param = digest
-    output = response.outputs.add(name=SCORES, datatype="FP32", shape=scores_NC.shape)
+    tensor = response.outputs.add(name=output, datatype="FP32", shape=scores_NC.shape)
     if is_asked_raw(request):
         response.raw_output_contents.append(scores_NC.astype("<f4", copy=False).tobytes())
     else:
-        output.contents.fp32_contents.extend(scores_NC.ravel().tolist())
+        tensor.contents.fp32_contents.extend(scores_NC.ravel().tolist())
     return response
 
 
-def metadata_to_pb(name: str, versions: Sequence[int], manifest: VersionManifest) -> oip_pb2.ModelMetadataResponse:
-    """Describe a version: its tensors, and in the properties what a client needs to read its scores."""
+def metadata_to_pb(
+    name: str, versions: Sequence[int], manifest: VersionManifest, *, width: int
+) -> oip_pb2.ModelMetadataResponse:
+    """Describe a version: its tensors, and in the properties what a client needs to read the answer.
+
+    Args:
+        name: The model's.
+        versions: All that are ready.
+        manifest: Of the version.
+        width: Of a row of its answer.
+    """
     response = oip_pb2.ModelMetadataResponse(
         name=name, versions=[str(number) for number in versions], platform=PLATFORM
     )
     response.inputs.add(name=TOKEN_IDS, datatype="INT32", shape=[-1])
     response.inputs.add(name=LENGTHS, datatype="INT32", shape=[-1])
-    response.outputs.add(name=SCORES, datatype="FP32", shape=[-1, len(manifest.labels)])
+    response.outputs.add(name=output_name(manifest.task), datatype="FP32", shape=[-1, width])
     properties: Mapping[str, str] = {
         "version": str(manifest.number),
         "digest": manifest.root_sha256,

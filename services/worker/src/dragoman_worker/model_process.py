@@ -19,15 +19,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from dragoman.inference.v1 import model_process_pb2 as pb
 from dragoman_common import logs
 from dragoman_common.errors import DragomanError
-from dragoman_models.architecture import load_classifier
-from dragoman_models.classifier import Classifier
-from dragoman_models.package import MODEL_FILE, WEIGHTS_FILE, parse_model_config
+from dragoman_models.architecture import load_classifier, load_embedder
+from dragoman_models.classifier import Embedder, TokenIds
+from dragoman_models.package import EMBEDDING, MODEL_FILE, WEIGHTS_FILE, parse_model_config
 from dragoman_worker import frames, process_messages
 from dragoman_worker.package_reader import read_package
 from dragoman_worker.ports import ModelFailedError, ModelFiles
@@ -36,15 +37,34 @@ from dragoman_worker.request import Scores
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+
+
+class Model(Protocol):
+    """What runs here: the part of dragoman_models' Classifier that frames need."""
+
+    @property
+    def num_labels(self) -> int:
+        """The width of the answer's rows."""
+        ...
+
+    def score(self, batch: Sequence[TokenIds]) -> Scores:
+        """A row of finite numbers for each text, in the order given."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run what serving will run, once."""
+        ...
+
+
 TORCH_ARCHITECTURES = frozenset({"rnn", "transformer"})
 
 
-def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | None = None) -> int:
+def main(arguments: Sequence[str], load: Callable[[ModelFiles], Model] | None = None) -> int:
     """Serve one model on the socket whose descriptor is the first argument.
 
     Args:
         arguments: The descriptor's number.
-        load: Turns files into a classifier; the real one unless a test says otherwise.
+        load: Turns files into a model; the real one unless a test says otherwise.
 
     Returns:
         The exit status: 0 when the front closed the socket, 1 when the model could not be loaded.
@@ -58,18 +78,38 @@ def main(arguments: Sequence[str], load: Callable[[ModelFiles], Classifier] | No
         return serve(connection, load or load_model)
 
 
-def load_model(files: ModelFiles) -> Classifier:
-    """Check the files and build the classifier that they describe.
+def load_model(files: ModelFiles) -> Model:
+    """Check the files and build the model that they describe.
 
     Raises:
         DataLossError: the files are not what their digests say.
         InvalidArgumentError: they are, and are no model that can be run here.
     """
     content = read_package(files.folder, files.sha256_by_path, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
-    return load_classifier(parse_model_config(content[MODEL_FILE]), content[WEIGHTS_FILE])
+    config = parse_model_config(content[MODEL_FILE])
+    if config.task == EMBEDDING:
+        return _Embedding(load_embedder(config, content[WEIGHTS_FILE]))
+    return load_classifier(config, content[WEIGHTS_FILE])
 
 
-def serve(connection: socket.socket, load: Callable[[ModelFiles], Classifier]) -> int:
+class _Embedding:
+    """An embedder behind the frames of a classifier: they carry a row of numbers for each text, whatever they mean."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    @property
+    def num_labels(self) -> int:
+        return self._embedder.embedding_size
+
+    def score(self, batch: Sequence[TokenIds]) -> Scores:
+        return self._embedder.embed(batch)
+
+    def warm_up(self) -> None:
+        self._embedder.warm_up()
+
+
+def serve(connection: socket.socket, load: Callable[[ModelFiles], Model]) -> int:
     """Answer frames until the peer closes; see the module's docstring.
 
     Raises:
@@ -109,7 +149,7 @@ def _receive(connection: socket.socket) -> tuple[pb.RequestHeader, bytearray] | 
     return frames.receive(connection, process_messages.parse_request, process_messages.request_payload_bytes)
 
 
-def _score(classifier: Classifier, header: pb.RequestHeader, payload: bytearray) -> tuple[bytes, bytes]:
+def _score(classifier: Model, header: pb.RequestHeader, payload: bytearray) -> tuple[bytes, bytes]:
     if header.WhichOneof("request") != "score" or not header.score.lengths:
         raise ModelFailedError("only score requests with rows can follow the load request")
     started_s = time.perf_counter()

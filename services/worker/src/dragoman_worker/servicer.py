@@ -96,9 +96,10 @@ class InferenceServicer(oip_pb2_grpc.GRPCInferenceServiceServicer):
                 f"this worker holds other content as {request.model_name[:64]!r} version {number} than {digest[:16]!r}"
             )
         engine = held.serving_engine()
-        rows = convert.rows_from_pb(request, self._limits(held))
+        output = convert.output_name(held.manifest.task)
+        rows = convert.rows_from_pb(request, self._limits(held), output=output)
         scores_NC = await engine.score(caller.tenant, rows, deadline_s)
-        return convert.infer_response(request, scores_NC, held.ref.root_sha256)
+        return convert.infer_response(request, scores_NC, held.ref.root_sha256, output=output)
 
     async def ServerLive(  # noqa: N802 - the protocol's name
         self, _request: oip_pb2.ServerLiveRequest, _context: Context
@@ -137,13 +138,16 @@ class InferenceServicer(oip_pb2_grpc.GRPCInferenceServiceServicer):
         ready = self._ready(request.name)
         number = convert.version_number(request.version) if request.version else None
         chosen = [held for held in ready if number is None or held.ref.number == number]
-        if not chosen or chosen[-1].manifest is None:
+        newest = chosen[-1] if chosen else None
+        if newest is None or newest.manifest is None:
             raise ModelVersionNotFoundError(
                 f"no version of {request.name[:64]!r} is ready on this worker"
                 if number is None
                 else f"version {number} of {request.name[:64]!r} is not ready on this worker"
             )
-        return convert.metadata_to_pb(request.name, [held.ref.number for held in ready], chosen[-1].manifest)
+        width = newest.serving_engine().num_labels
+        numbers = [held.ref.number for held in ready]
+        return convert.metadata_to_pb(request.name, numbers, newest.manifest, width=width)
 
     async def RepositoryIndex(  # noqa: N802 - the protocol's name
         self, request: oip_pb2.RepositoryIndexRequest, _context: Context
