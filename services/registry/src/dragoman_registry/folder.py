@@ -34,12 +34,14 @@ from dragoman_registry.ports import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTag,
+    StoreFullError,
     check_key,
     is_segment,
 )
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TEMPORARY = ".tmp"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # No upload lives this long (the server's longest deadline is far below), so what is older was left by a crash.
 _STALE_S = 24 * 3600.0
 # No key of ours has more segments; each level of a walk holds a descriptor.
@@ -299,4 +301,6 @@ def _translated(what: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise DataLossError(f"{what}: a link or file stands where the store keeps a folder or object") from error
+        if error.errno in _FULL:
+            raise StoreFullError(what, os.strerror(error.errno)) from error
         raise UnavailableError(f"{what}: the store does not answer ({os.strerror(error.errno or 0)})") from error

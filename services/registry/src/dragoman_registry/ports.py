@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from dragoman_common.errors import AbortedError, AlreadyExistsError, InvalidArgumentError, NotFoundError
+from dragoman_common.errors import (
+    AbortedError,
+    AlreadyExistsError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
 from dragoman_models.record import AliasRecord, VersionManifest
 
 _SEGMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}", re.ASCII)
@@ -27,6 +33,17 @@ class ObjectNotFoundError(NotFoundError):
 
 class ObjectChangedError(AbortedError):
     """What is kept under the key is not what the writer took it for; it stays as it is."""
+
+
+class StoreFullError(UnavailableError):
+    """The store has no room left. It takes writes again as soon as there is some; reads are served meanwhile."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        """Say what was not kept, and what the operator can do."""
+        super().__init__(
+            f"{what}: the store is full ({reason}); nothing was kept of it. Free space where the store lies, or let "
+            "`dragoman gc` do so, and try again"
+        )
 
 
 class BlobMismatchError(InvalidArgumentError):

@@ -30,7 +30,13 @@ from minio.error import MinioException, S3Error
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
 from dragoman_common.errors import DragomanError, InvalidArgumentError, UnavailableError
-from dragoman_registry.ports import ObjectChangedError, ObjectExistsError, ObjectNotFoundError, ObjectTag
+from dragoman_registry.ports import (
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectTag,
+    StoreFullError,
+)
 from dragoman_registry.s3_settings import Bucket, Credentials, S3Settings, credentials
 
 logger = logging.getLogger(__name__)
@@ -55,6 +61,8 @@ _REFUSED_CREDENTIALS = frozenset(
     }
 )
 _FULL = frozenset({"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
+# MinIO gives its disk's own error as an internal one.
+_NO_SPACE = "no space left on device"
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 
 
@@ -264,8 +272,8 @@ class S3Client:
             return UnavailableError(f"the store has no bucket {self.bucket}; the registry does not make buckets")
         if code in _REFUSED_CREDENTIALS:
             return UnavailableError(f"the store refuses the registry's credentials for bucket {self.bucket} ({code})")
-        if code in _FULL:
-            return UnavailableError(f"{key}: the store is full ({code})")
+        if code in _FULL or _NO_SPACE in (error.message or ""):
+            return StoreFullError(key, code)
         return UnavailableError(f"{key}: the store answers {code}")
 
 
