@@ -106,9 +106,7 @@ class KafkaBroker:
         ends_s = time.monotonic() + timeout_s
         while not self._serves():
             if (self._host and not self._host.is_alive()) or time.monotonic() > ends_s:
-                said = " ".join(self._host.said().split())[-400:] if self._host else ""
-                if self._host:
-                    self.kill()
+                said = _gist(self._host.said()) if self._host else ""
                 raise MissingPartError(f"no broker came up on {self.bootstrap}: {said}")
             time.sleep(0.05)
 
@@ -188,28 +186,26 @@ def libraries() -> Path:
 def _started(
     folder: Path, image_name: str | None, *, secured: bool, config: Mapping[str, str]
 ) -> tuple[KafkaBroker, Host]:
+    folder.mkdir(parents=True, exist_ok=True)
+    more, security = properties.secured(folder) if secured else ({}, None)
     for attempt in range(1, ATTEMPTS + 1):
         client, internal, controller = free_ports(3)
         address = f"127.0.0.1:{client}"
-        security = None
         if image_name:
             host: Host = _container(image_name, client, config)
         else:
             settings = properties.node(
                 listen=address, advertised=address, internal_port=internal, controller_port=controller
             )
-            folder.mkdir(parents=True, exist_ok=True)
-            if secured:
-                more, security = properties.secured(folder)
-                settings |= more
-            host = _process(folder, settings | config, security)
+            host = _process(folder, settings | more | config, security)
         broker = KafkaBroker(host, bootstrap=address, security=security)
         try:
             broker.start()
         except MissingPartError:
+            ended = not host.is_alive()
             host.remove()
-            # It cannot be given port 0, so another process may have taken a free one meanwhile.
-            if attempt == ATTEMPTS:
+            # It cannot be given port 0, so another process may have taken a free one meanwhile; then it has ended.
+            if not ended or attempt == ATTEMPTS:
                 raise
         else:
             return broker, host
@@ -243,8 +239,14 @@ def _process(folder: Path, settings: Mapping[str, str], security: Security | Non
         command = [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(file), *users]
         formatted = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_S, check=False)
         if formatted.returncode:
-            raise MissingPartError(f"Kafka's StorageTool: {' '.join(formatted.stderr.split())[-400:]}")
+            raise MissingPartError(f"Kafka's StorageTool: {_gist(formatted.stderr)}")
     return Process([*java, "kafka.Kafka", str(file)], folder / "kafka.log", environ={"HOME": str(folder)})
+
+
+def _gist(said: str) -> str:
+    """Return the end of it without the lines of stack traces."""
+    lines = [line for line in said.splitlines() if not line.lstrip().startswith(("at ", "... "))]
+    return " ".join(" ".join(lines).split())[-400:]
 
 
 def _cluster_id() -> str:

@@ -89,8 +89,6 @@ class PostgresServer:
         while not self._answers():
             if (self._host and not self._host.is_alive()) or time.monotonic() > ends_s:
                 said = " ".join(self._host.said().split())[-400:] if self._host else ""
-                if self._host:
-                    self.kill()
                 raise MissingPartError(f"no PostgreSQL came up: {said}")
             time.sleep(0.05)
 
@@ -196,9 +194,11 @@ def _started(folder: Path, image_name: str | None) -> tuple[PostgresServer, Host
         try:
             server.start()
         except MissingPartError:
+            ended = not host.is_alive()
             host.remove()
-            # The port is part of the URL, so it cannot be 0, and another process may have taken the free one meanwhile.
-            if attempt == ATTEMPTS:
+            # The port is part of the URL, so it cannot be 0. Another process may have taken the free one meanwhile;
+            # then the server has ended.
+            if not ended or attempt == ATTEMPTS:
                 raise
         else:
             return server, host
