@@ -51,6 +51,8 @@ class Trust:
         self.rules: list[registry_pb2.GateRule] = []
         self.is_withdrawn = False
         self.swapped_events = False
+        self.key_chain: bytes | None = None
+        self.repairs: list[registry_pb2.RepairChainRequest] = []
         self.key = KEY
 
     async def GetVersion(self, request: registry_pb2.GetVersionRequest, _: object) -> registry_pb2.GetVersionResponse:
@@ -120,6 +122,21 @@ class Trust:
         self, _request: registry_pb2.GetGatePolicyRequest, _: object
     ) -> registry_pb2.GetGatePolicyResponse:
         return registry_pb2.GetGatePolicyResponse(policy=self._policy("because"))
+
+    async def GetKeyList(self, _request: registry_pb2.GetKeyListRequest, _: object) -> registry_pb2.GetKeyListResponse:
+        if self.key_chain is None:
+            raise NotFoundError("plain keys")
+        return registry_pb2.GetKeyListResponse(key_chain=self.key_chain)
+
+    async def RepairChain(
+        self, request: registry_pb2.RepairChainRequest, _: object
+    ) -> registry_pb2.RepairChainResponse:
+        self.repairs.append(request)
+        if not request.alias:
+            return registry_pb2.RepairChainResponse(policy=self._policy(request.reason))
+        event = registry_pb2.AliasEvent(model="r8", alias=request.alias, sequence=3, stable_version=2)
+        event.accepted_loss.MergeFrom(registry_pb2.LostEvent(sequence=3, sha256="0" * 64))
+        return registry_pb2.RepairChainResponse(event=event)
 
     async def WithdrawVersion(
         self, request: registry_pb2.WithdrawVersionRequest, _: object

@@ -135,6 +135,8 @@ def alias_event(version: int, sequence: int) -> registry_pb2.AliasEvent:
         previous_sha256="ab" * 32 if sequence > 1 else "",
     )
     event.move_time.FromJsonString("2026-05-01T09:03:00Z")
+    event.gate_basis.rule.MergeFrom(registry_pb2.GateRule(alias="prod", quality=registry_pb2.QUALITY_RULE_NOT_WORSE))
+    event.gate_basis.evidence.add(version=2, digest="77" * 32)
     return event
 
 

@@ -79,6 +79,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "evidence add": ("evidence", "add", "r8", "2", "measurement", "DOCUMENT"),
     "evidence list": ("evidence", "list", "r8", "2"),
     "approve": ("approve", "r8", "2", "--alias", "prod", "--comment", "read the report"),
+    "evidence retract": ("evidence", "retract", "r8", "2", "RETRACTED", "--reason", "wrong file"),
+    "repair": ("repair", "r8", "prod", "--reason", "disk lost it", "--accept-loss"),
     "rollback": ("rollback", "r8", "prod", "--reason", "slow", "--no-wait"),
     "withdraw": ("withdraw", "r8", "2", "--reason", "leaked rows"),
     "policy show": ("policy", "show", "r8"),
@@ -120,8 +122,9 @@ async def test_json_has_the_documented_shape(name: str, platform: Any, tmp_path:
     if name == "data remove":
         added = [str(files[part]) for part in ("TRAIN", "TEST")]
         await platform.json("data", "add", "mine", *added, DRAGOMAN_CACHE=str(tmp_path / "cache"))
-    if name == "evidence list":
+    if name in ("evidence list", "evidence retract"):
         await platform.dragoman("approve", "r8", "2")
+        files["RETRACTED"] = platform.registry.evidence[0].digest[:12]
     if name == "import":
         await platform.dragoman("export", "r8", "2", str(files["BUNDLE"]), "--key", str(files["KEY"]))
     arguments = [str(files.get(word, word)) for word in COMMANDS[name]]

@@ -124,10 +124,11 @@ class RegistryOperator:
             if not token:
                 return found
 
-    async def policy(self, model: str) -> registry_pb2.GatePolicy:
-        """The model's gate policy."""
+    async def policy(self, model: str, *, sequence: int = 0) -> registry_pb2.GatePolicy:
+        """The model's gate policy: the event of that sequence, or the newest."""
+        request = registry_pb2.GetGatePolicyRequest(model=model, sequence=sequence)
         with translated():
-            return (await self._registry.GetGatePolicy(registry_pb2.GetGatePolicyRequest(model=model))).policy
+            return (await self._registry.GetGatePolicy(request)).policy
 
     async def set_policy(
         self, model: str, rules: Sequence[registry_pb2.GateRule], *, reason: str
@@ -138,6 +139,24 @@ class RegistryOperator:
         )
         with translated():
             return (await self._registry.SetGatePolicy(request)).policy
+
+    async def key_list(self) -> bytes:
+        """The chain of key lists that the registry believes, unverified."""
+        with translated():
+            return (await self._registry.GetKeyList(registry_pb2.GetKeyListRequest())).key_chain
+
+    async def repair(
+        self, model: str, alias: str, *, reason: str, events: Sequence[bytes]
+    ) -> registry_pb2.RepairChainResponse:
+        """Put lost events back, or, with none, accept their loss; an empty alias means the gate policy."""
+        request = registry_pb2.RepairChainRequest(
+            model=model,
+            alias=alias,
+            reason=reason,
+            events=[signed_pb2.SignedRecord(envelope=envelope) for envelope in events],
+        )
+        with translated():
+            return await self._registry.RepairChain(request)
 
     async def withdraw(self, model: str, version: int, *, reason: str) -> registry_pb2.Tombstone:
         """Take a version out of use for good."""

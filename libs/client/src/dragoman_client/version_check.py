@@ -4,6 +4,7 @@
 
     GetVersion -> manifest, model signature, tombstone     ListAliasEvents -> every chain from its first event
     ListEvidence -> every record                           DownloadFile -> a folder -> exactly the listed files
+    every move to the version -> the policy and the evidence that its gate judged (gate_check)
 
 With the model_signing package installed, its own verification of the folder is run too.
 """
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dragoman.registry.v1 import registry_pb2
+from dragoman_client.gate_check import GateCheck
 from dragoman_client.registry_operator import RegistryOperator
-from dragoman_common.errors import DataLossError
+from dragoman_common.errors import DataLossError, NotFoundError
 from dragoman_models.evidence import verify_evidence
 from dragoman_models.file_digest import check_path
 from dragoman_models.record import AliasRecord, VersionManifest
@@ -51,6 +53,7 @@ class VersionCheck:
         self._tenant = tenant
         self._model = model
         self._number = number
+        self._gate_check = GateCheck(registry, keys, tenant=tenant, model=model)
         self.checks: list[Check] = []
 
     async def run(self, folder: Path, public_key_file: Path) -> VersionManifest | None:
@@ -106,8 +109,11 @@ class VersionCheck:
     async def _chains(self, manifest: VersionManifest) -> None:
         for alias in await self._registry.aliases(self._model):
             events = await self._registry.alias_events(self._model, alias)
+            moves: list[AliasRecord] = []
 
-            def check(alias: str = alias, events: list[registry_pb2.AliasEvent] = events) -> str:
+            def check(
+                alias: str = alias, events: list[registry_pb2.AliasEvent] = events, moves: list[AliasRecord] = moves
+            ) -> str:
                 previous: AliasRecord | None = None
                 for sequence, event in enumerate(events, start=1):
                     previous = verify_alias_event(
@@ -122,9 +128,20 @@ class VersionCheck:
                     named = (previous.stable_version, previous.stable_root_sha256)
                     if named[0] == manifest.number and named[1] != manifest.root_sha256:
                         raise DataLossError(f"event {sequence} of {alias} names other content for this version")
+                    if named[0] == manifest.number:
+                        moves.append(previous)
                 return f"{len(events)} events"
 
             self._check(f"alias {alias}", check)
+            if any(move.gate for move in moves):
+                await self._gates(alias, moves)
+
+    async def _gates(self, alias: str, moves: list[AliasRecord]) -> None:
+        try:
+            detail, state = await self._gate_check.run(moves), PASSED
+        except (DataLossError, NotFoundError) as error:
+            detail, state = error.message, FAILED
+        self.checks.append(Check(name=f"gate of {alias}", state=state, detail=detail))
 
     async def _evidence(self, manifest: VersionManifest) -> None:
         evidence = await self._registry.evidence(self._model, self._number)

@@ -10,6 +10,8 @@ Nothing else in the registry decides this: until then the chain is DATA_LOSS, an
 """
 
 import asyncio
+import base64
+import itertools
 import logging
 import secrets
 from collections.abc import Sequence
@@ -24,7 +26,7 @@ from dragoman_models.head import HeadRecord
 from dragoman_models.policy_record import policy_sha256, sign_policy, verify_policy
 from dragoman_models.record_fields import MAX_REASON_CHARS
 from dragoman_models.signing import SigningKey, sign_alias_record
-from dragoman_models.verify import VerifyingKeys, payload_sha256
+from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, payload_sha256
 from dragoman_registry import layout
 from dragoman_registry.alias import AliasMovedFirstError, StoredEvent, extend_chain
 from dragoman_registry.catalog import Catalog
@@ -35,6 +37,7 @@ from dragoman_registry.heads import Heads
 from dragoman_registry.policy_book import PolicyBook
 from dragoman_registry.ports import ObjectExistsError, ObjectStore
 from dragoman_registry.settled import create_settled
+from dragoman_text.strict_json import parse_object
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ class Repair:
 
     Attributes:
         alias: Empty for the model's gate policy.
-        events: The lost events as they were signed, in order; none accepts the loss.
+        events: The lost events as they were signed, in order, and any that are still there before them; none accepts
+            the loss.
     """
 
     tenant: str
@@ -120,7 +124,7 @@ class ChainRepairs:
         lost = await self._lost(place, [event.record for event in chain])
         found = list(chain)
         try:
-            for envelope in repair.events:
+            for envelope in _not_held(repair.events, found):
                 found.append(extend_chain(found, envelope, self._keys, tenant=tenant, model=model, alias=alias))
         except DataLossError as error:
             raise InvalidArgumentError(f"events: {error.message}") from error
@@ -146,7 +150,7 @@ class ChainRepairs:
         lost = await self._lost(place, [policy.record for policy in chain])
         found = list(chain)
         try:
-            for envelope in repair.events:
+            for envelope in _not_held(repair.events, found):
                 previous = found[-1].record if found else None
                 record = verify_policy(envelope, self._keys, tenant=tenant, model=model, previous=previous)
                 found.append(StoredPolicy(record=record, envelope=envelope))
@@ -213,6 +217,21 @@ class ChainRepairs:
     def _after(self, lost: HeadRecord) -> datetime:
         # Later than all that is lost, whatever the clock says: chain_head tells old heads from new ones by it.
         return max(self._clock.now(), lost.head_time + timedelta(microseconds=1))
+
+
+def _not_held(envelopes: Sequence[bytes], chain: Sequence[StoredEvent | StoredPolicy]) -> Sequence[bytes]:
+    """Leave out the copies at the beginning of events that are still there, by whichever key signed them."""
+    held = {item.record.to_payload() for item in chain}
+    return list(itertools.dropwhile(lambda envelope: _payload(envelope) in held, envelopes))
+
+
+def _payload(envelope: bytes) -> bytes:
+    try:
+        payload = parse_object(envelope, what="events", max_bytes=MAX_ENVELOPE_BYTES).get("payload")
+        return base64.b64decode(payload, validate=True) if isinstance(payload, str) else b""
+    except (InvalidArgumentError, ValueError):
+        # The verification that follows says what is wrong with it.
+        return b""
 
 
 def _check_ends(link: Link, lost: HeadRecord) -> None:

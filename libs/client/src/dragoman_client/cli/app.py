@@ -13,8 +13,9 @@ from dragoman_client.cli.bundle import export_version, import_version
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
 from dragoman_client.cli.gc import gc
+from dragoman_client.cli.history import history, repair
 from dragoman_client.cli.lineage import lineage
-from dragoman_client.cli.models import alias, history, models
+from dragoman_client.cli.models import alias, models
 from dragoman_client.cli.output import say
 from dragoman_client.cli.platform import down, status, token, up
 from dragoman_client.cli.predict import feedback, predict
@@ -59,7 +60,7 @@ def root(
 
 for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
     app.command()(command)
-for command_of_trust in (approve, rollback, withdraw, verify, lineage, gc):
+for command_of_trust in (approve, rollback, withdraw, verify, repair, lineage, gc):
     app.command()(command_of_trust)
 app.command("export")(export_version)
 app.command("import")(import_version)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""evidence add, evidence list, approve: what is said of a version after its publish."""
+"""evidence add, evidence retract, evidence list, approve: what is said of a version after its publish."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from dragoman_client.cli.models import ModelArgument
 from dragoman_client.cli.output import print_json, print_table, say
 from dragoman_client.cli.registry_session import registry_of
 from dragoman_client.cli.session import JsonOption, session_of
-from dragoman_client.cli.trust_documents import evidence_document
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_client.cli.trust_documents import evidence_document, retracted_by
+from dragoman_common.errors import InvalidArgumentError, NotFoundError
 
 app = typer.Typer(help="What was measured of a version, or decided about it.", no_args_is_help=True)
 VersionArgument = Annotated[int, typer.Argument(min=1, help="The version's number.")]
@@ -62,6 +62,31 @@ def approve(
     _add(ctx, model, version, "approval", document, as_json=as_json)
 
 
+@app.command()
+def retract(
+    ctx: typer.Context,
+    model: ModelArgument,
+    version: VersionArgument,
+    digest: Annotated[str, typer.Argument(help="The evidence's digest, or its beginning.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Kept with the retraction.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take back what was said of a version: it counts at no gate any more, and stays listed."""
+    session = session_of(ctx)
+
+    async def find() -> str:
+        async with registry_of(session) as registry:
+            digests = [item.digest for item in await registry.evidence(model, version)]
+        found = [item for item in digests if item.startswith(digest)]
+        if len(found) != 1:
+            raise NotFoundError(f"{digest!r} is the beginning of {len(found)} digests of evidence, not of one")
+        return found[0]
+
+    document = {"format": "dragoman.retraction/1", "digest": asyncio.run(find()), "reason": reason}
+    _add(ctx, model, version, "retraction", json.dumps(document), as_json=as_json)
+
+
 @app.command(name="list")
 def list_evidence(
     ctx: typer.Context,
@@ -76,15 +101,20 @@ def list_evidence(
 
     async def call() -> list[Document]:
         async with registry_of(session) as registry:
-            return [evidence_document(item) for item in await registry.evidence(model, version, kind=kind)]
+            found = await registry.evidence(model, version)
+        retracted = retracted_by(found)
+        return [evidence_document(item, retracted) for item in found if kind in ("", item.kind)]
 
     documents = asyncio.run(call())
     if as_json:
         print_json({"model": model, "version": version, "evidence": documents})
         return
     print_table(
-        ("kind", "by", "time", "digest"),
-        ((item["kind"], item["added_by"], item["add_time"], item["digest"][:12]) for item in documents),
+        ("kind", "by", "time", "digest", "retracted by"),
+        (
+            (item["kind"], item["added_by"], item["add_time"], item["digest"][:12], item["retracted_by"])
+            for item in documents
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""keylist create, add, revoke, show: the signed chain of keys that registry and readers believe, as a file."""
+"""keylist create, add, revoke, fetch, show: the signed chain of keys that registry and readers believe, as a file."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 
 from dragoman_client.cli.documents import Document
 from dragoman_client.cli.output import print_json, print_table
-from dragoman_client.cli.session import JsonOption
+from dragoman_client.cli.registry_session import registry_of
+from dragoman_client.cli.session import JsonOption, session_of
+from dragoman_client.local.keys import signing_public_key_file
 from dragoman_common.atomic import write_atomic
 from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from dragoman_models.key_list import (
@@ -23,7 +26,7 @@ from dragoman_models.key_list import (
 )
 from dragoman_models.record_fields import canonical_json, time_text
 from dragoman_models.signing import SigningKey, public_pem, sign_envelope
-from dragoman_models.verifying_keys import read_key_chain
+from dragoman_models.verifying_keys import VerifyingKeys, read_key_chain
 
 app = typer.Typer(help="Whose signatures on versions count.", no_args_is_help=True)
 
@@ -91,6 +94,33 @@ def revoke(
         ListedKey(pem=key.pem, revoked_time=time, reason=reason) if key is found[0] else key for key in now.keys
     )
     _append(file, data, now, keys, sign_with, as_json=as_json)
+
+
+@app.command()
+def fetch(
+    ctx: typer.Context,
+    file: ChainFile,
+    *,
+    key: Annotated[
+        Path | None, typer.Option(help="Where the file does not exist yet: PEM keys, one of which began the list.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a file up to the registry's list; one that does not continue what the file holds is refused."""
+    session = session_of(ctx)
+    if file.exists():
+        keys = VerifyingKeys.of_chain(file.read_bytes(), what=file.name)
+    else:
+        keys = VerifyingKeys.load(key or signing_public_key_file(session.home))
+
+    async def call() -> bytes:
+        async with registry_of(session) as registry:
+            return await registry.key_list()
+
+    data = asyncio.run(call())
+    if keys.follow(data, what="the registry's key list"):
+        write_atomic(file, data, mode=0o644)
+    _print(read_key_chain(data, what=file.name), as_json=as_json)
 
 
 @app.command()

@@ -1,20 +1,18 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""models, alias, history: what the registry holds."""
+"""models, alias: what the registry holds."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from dragoman_client.cli.documents import Document, alias_document, model_document
+from dragoman_client.cli.documents import Document, model_document
 from dragoman_client.cli.loading import Loading, loaded_or_none, loading_of
 from dragoman_client.cli.move import DEFAULT_WAIT_S, Move, NoWaitOption, WaitOption, after_move, show_move
 from dragoman_client.cli.output import note, print_json, print_table
 from dragoman_client.cli.reason import check_reason
 from dragoman_client.cli.session import JsonOption, session_of
-from dragoman_common.errors import InvalidArgumentError
 
 _NONE = (None, None, None, None)
 ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
@@ -75,49 +73,3 @@ def alias(
             return await after_move(operator, event, wait_s=wait_s)
 
     show_move(asyncio.run(call()), wait_s=wait_s, as_json=as_json)
-
-
-def history(
-    ctx: typer.Context,
-    model: ModelArgument,
-    alias: Annotated[str, typer.Argument(help="The alias.")],
-    *,
-    at: Annotated[
-        str, typer.Option(help="A time (ISO 8601; UTC unless it says otherwise): only where it pointed then.")
-    ] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Every move of an alias, oldest first."""
-    session = session_of(ctx)
-    at_time = _time(at) if at else None
-
-    async def call() -> list[Document]:
-        async with session.operator() as operator:
-            if at_time is not None:
-                return [alias_document(await operator.alias(model, alias, at=at_time))]
-            return [alias_document(event) for event in await operator.alias_events(model, alias)]
-
-    events = asyncio.run(call())
-    if as_json:
-        print_json({"model": model, "alias": alias, "at": at or None, "events": events})
-        return
-    print_table(
-        ("#", "version", "digest", "time", "by", "reason"),
-        (
-            (e["sequence"], e["version"], e["root_sha256"][:12], e["move_time"], e["moved_by"], e["reason"])
-            for e in events
-        ),
-    )
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-        if "T" not in text and " " not in text.strip():
-            # Midnight would answer, and be the day's start where its end was meant.
-            raise InvalidArgumentError(f"--at {text!r} names a day only: add a time, for instance {text}T12:00:00Z")
-    except ValueError:
-        raise InvalidArgumentError(
-            f"--at {text!r} is not an ISO 8601 time, for instance 2026-05-01T12:00:00Z"
-        ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

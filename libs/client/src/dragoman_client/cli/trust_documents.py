@@ -3,10 +3,12 @@
 """The JSON documents of the commands about trust, from the registry's messages. Pure; see documents."""
 
 import json
+from collections.abc import Iterable, Mapping
 
 from dragoman.registry.v1 import registry_pb2
 from dragoman_client.cli.documents import Document, time_text
 from dragoman_client.version_check import Check
+from dragoman_models.evidence_document import RETRACTION, parse_retraction
 
 # The names that policy files and documents use.
 QUALITY = {
@@ -17,7 +19,16 @@ QUALITY = {
 }
 
 
-def evidence_document(evidence: registry_pb2.Evidence) -> Document:
+def retracted_by(evidence: Iterable[registry_pb2.Evidence]) -> dict[str, str]:
+    """Who retracted what, by the digest of what was retracted; the first to do so."""
+    found: dict[str, str] = {}
+    for item in evidence:
+        if item.kind == RETRACTION:
+            found.setdefault(parse_retraction(item.document).digest, item.added_by)
+    return found
+
+
+def evidence_document(evidence: registry_pb2.Evidence, retracted: Mapping[str, str] | None = None) -> Document:
     return {
         "model": evidence.model,
         "version": evidence.version,
@@ -27,6 +38,39 @@ def evidence_document(evidence: registry_pb2.Evidence) -> Document:
         "added_by": evidence.added_by,
         "add_time": time_text(evidence, "add_time"),
         "digest": evidence.digest,
+        **({"retracted_by": retracted.get(evidence.digest)} if retracted is not None else {}),
+    }
+
+
+def basis_document(basis: registry_pb2.GateBasis, evidence: Mapping[str, Document]) -> Document:
+    """Why a move was allowed; what is known of the evidence that it names, by digest."""
+    return {
+        "policy_sequence": basis.policy_sequence or None,
+        "policy_sha256": basis.policy_sha256 or None,
+        "rule": rule_document(basis.rule),
+        "evidence": [
+            {
+                "version": item.version,
+                "digest": item.digest,
+                "kind": evidence[item.digest]["kind"] if item.digest in evidence else None,
+                "added_by": evidence[item.digest]["added_by"] if item.digest in evidence else None,
+                "retracted_by": evidence[item.digest]["retracted_by"] if item.digest in evidence else None,
+            }
+            for item in basis.evidence
+        ],
+        "returned_sequence": basis.returned_sequence or None,
+    }
+
+
+def rule_document(rule: registry_pb2.GateRule) -> Document:
+    return {
+        "alias": rule.alias,
+        "quality": QUALITY.get(rule.quality),
+        "min_robustness_basis_points": rule.min_robustness_basis_points,
+        "max_size_bytes": rule.max_size_bytes,
+        "max_p99_us": rule.max_p99_us,
+        "may_be_incompatible": rule.may_be_incompatible,
+        "num_approvals": rule.num_approvals,
     }
 
 
@@ -34,18 +78,7 @@ def policy_document(policy: registry_pb2.GatePolicy) -> Document:
     return {
         "model": policy.model,
         "sequence": policy.sequence,
-        "rules": [
-            {
-                "alias": rule.alias,
-                "quality": QUALITY.get(rule.quality),
-                "min_robustness_basis_points": rule.min_robustness_basis_points,
-                "max_size_bytes": rule.max_size_bytes,
-                "max_p99_us": rule.max_p99_us,
-                "may_be_incompatible": rule.may_be_incompatible,
-                "num_approvals": rule.num_approvals,
-            }
-            for rule in policy.rules
-        ],
+        "rules": [rule_document(rule) for rule in policy.rules],
         "reason": policy.reason,
         "set_by": policy.set_by,
         "set_time": time_text(policy, "set_time"),
