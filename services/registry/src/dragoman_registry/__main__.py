@@ -4,6 +4,7 @@
 
 import asyncio
 import gc
+import hashlib
 import logging
 import os
 import sys
@@ -115,6 +116,19 @@ def trusted_keys(config: RegistrySettings, key: SigningKey) -> VerifyingKeys:
     return trusted
 
 
+def head_copies(config: RegistrySettings, trusted: VerifyingKeys) -> HeadCopies | None:
+    """Return the copies of this store's heads, if a folder for them is set.
+
+    Raises:
+        InvalidArgumentError: the folder cannot be used.
+    """
+    if config.state_folder is None:
+        return None
+    # A store of its own for each: what another store held is not missing in this one.
+    store = hashlib.sha256(config.store_url.encode()).hexdigest()[:16]
+    return HeadCopies(config.state_folder / "heads" / store, trusted)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assembled:
     """The service on a store: what answers, and what runs beside."""
@@ -136,8 +150,7 @@ def assemble(
     """
     clock = SystemClock()
     watch = AliasWatch()
-    copies = HeadCopies(config.state_folder / "heads", trusted) if config.state_folder else None
-    heads = Heads(store=store, keys=trusted, key=key, copies=copies)
+    heads = Heads(store=store, keys=trusted, key=key, copies=head_copies(config, trusted))
     reader = HeadedReader(store, trusted, heads)
     catalog = Catalog(store=store, reader=reader, watch=watch)
     news = EventLogNews(log) if log else NoNews()
