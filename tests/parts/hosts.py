@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from tests.parts.leash import Leash
 from tests.parts.missing import MissingPartError
 
 DOCKER_SOCKET = "/var/run/docker.sock"
@@ -42,6 +43,7 @@ class Host(Protocol):
 class Process:
     """A process of ours and its children: a signal goes to them all, so that none serves on when it is killed.
 
+    It does not outlive us, even if we are killed.
     Its output is appended to log; it sees no variable of ours but PATH and those in environ.
     """
 
@@ -56,6 +58,7 @@ class Process:
         self._command, self._log = command, log
         self._environ, self._stop_signal = environ, stop_signal
         self._process: subprocess.Popen[bytes] | None = None
+        self._leash: Leash | None = None
 
     @property
     def pid(self) -> int:
@@ -71,6 +74,8 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self._let_go()
+        self._leash = Leash(self._process.pid)
 
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -81,12 +86,14 @@ class Process:
         if self._process is not None:
             self._process.wait()
         _wait_for(children)
+        self._let_go()
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         if self._process is not None:
             self._process.send_signal(self._stop_signal)
             self._process.wait(timeout=STOP_S)
+        self._let_go()
 
     def pause(self) -> None:
         """SIGSTOP, and wait until it has reached them all."""
@@ -101,6 +108,11 @@ class Process:
 
     def remove(self) -> None:
         self.kill()
+
+    def _let_go(self) -> None:
+        if self._leash is not None:
+            self._leash.let_go()
+            self._leash = None
 
     def _signal(self, number: signal.Signals) -> list[int]:
         """Signal the children, then the process; return the children."""

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process that a test kills is gone with its children; parts are looked for where they may be, and made once."""
 
+import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ signal.pause()
 """
 NUM_CHILDREN = 8
 TIMEOUT_S = 30
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -58,6 +61,26 @@ def test_resumed_process_runs_on_with_all_its_children(family):
     process.pause()
     process.resume()
     assert "T" not in {hosts._state(pid) for pid in (process.pid, *children)}
+
+
+def test_process_ends_with_the_run_that_is_killed(tmp_path):
+    run = """
+import pathlib, signal, sys
+from tests.parts.hosts import Process
+process = Process(["/bin/sleep", "1000"], pathlib.Path(sys.argv[1]), environ={})
+process.start()
+print(process.pid, flush=True)
+signal.pause()
+"""
+    command = [sys.executable, "-c", run, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as runner:
+        pid = int(runner.stdout.readline())
+        assert hosts._state(pid) not in GONE
+        runner.kill()
+    ends_s = time.monotonic() + TIMEOUT_S
+    while hosts._state(pid) not in GONE and time.monotonic() < ends_s:
+        threading.Event().wait(0.01)
+    assert hosts._state(pid) in GONE
 
 
 def test_racing_runs_make_a_part_once_and_all_find_it(tmp_path, monkeypatch):
