@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_events.topics import MODELS
@@ -121,31 +119,6 @@ async def test_a_version_is_found_through_its_alias(published, refused):
         await published.stub.GetVersion(pb.GetVersionRequest(model="r8", alias="none"))
     async with refused("INVALID_ARGUMENT", "number or alias"):
         await published.stub.GetVersion(pb.GetVersionRequest(model="r8"))
-
-
-@given(st.lists(st.tuples(st.sampled_from(["prod", "canary"]), st.integers(1, 3)), max_size=8), st.data())
-@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_history_and_at_time_equal_a_record_of_every_call(start, make, moves, data):
-    async with start() as registry, registry.client() as client:
-        for seed in range(3):
-            await client.publish(make.good(seed), publish_id=f"p{seed}")
-        told: dict[str, list[pb.AliasEvent]] = {"prod": [], "canary": []}
-        for alias, version in moves:
-            told[alias].append(await client.move(version, alias=alias))
-        for alias, events in told.items():
-            if not events:
-                continue
-            reply = await client.stub.ListAliasEvents(pb.ListAliasEventsRequest(model="r8", alias=alias))
-            assert list(reply.events) == events
-            assert await client.alias(alias) == events[-1]
-            probe = data.draw(st.integers(0, len(events) - 1))
-            time = events[probe].move_time
-            last = [event for event in events if event.move_time.ToNanoseconds() <= time.ToNanoseconds()][-1]
-            assert await client.alias(alias, at_time=time) == last
-            just_before = type(time)()
-            just_before.FromNanoseconds(events[0].move_time.ToNanoseconds() - 1)
-            with pytest.raises(grpc.RpcError, match="did not exist then"):
-                await client.alias(alias, at_time=just_before)
 
 
 async def test_an_impossible_time_is_refused(published, refused):
