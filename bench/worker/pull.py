@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What it costs a worker to pull a version from MinIO, beside the bare MinIO client in the same run.
 
-    python bench/worker/pull.py [--mib 1024] [--rounds 5]
+    python bench/worker/pull.py [--mib 1024] [--rounds 5] [--connections 4]
 
     bare   fget_object of the same file, by the minio package, not verified
     url    Loader.prepare: GetFileUrl, ranges from the store, hashed and written once, linked
@@ -66,8 +66,28 @@ async def pull_verified(plan: dict[str, Any], *, has_urls: bool) -> float:
 
 
 def child(how: str, plan: dict[str, Any]) -> None:
+    from dragoman_worker import file_url
+
+    file_url.NUM_CONNECTIONS = plan["connections"]
+    hashed_s = time_hashing()
     taken_s = pull_bare(plan) if how == "bare" else asyncio.run(pull_verified(plan, has_urls=how == "url"))
-    print(json.dumps({"s": taken_s, "peak_mib": peak_mib()}))
+    print(json.dumps({"s": taken_s, "peak_mib": peak_mib(), "hash_s": sum(hashed_s)}))
+
+
+def time_hashing() -> list[float]:
+    """Every piece's time from now on. It runs beside the transfer, so it is no part of a sum."""
+    from dragoman_models.verify_files import StreamCheck
+
+    times: list[float] = []
+    add = StreamCheck.add
+
+    def timed(self: StreamCheck, chunk: bytes | memoryview) -> None:
+        started_s = time.perf_counter()
+        add(self, chunk)
+        times.append(time.perf_counter() - started_s)
+
+    StreamCheck.add = timed  # type: ignore[method-assign]
+    return times
 
 
 async def run_child(how: str, plan: dict[str, Any]) -> dict[str, float]:
@@ -89,7 +109,7 @@ def remove(target: Path) -> None:
         target.unlink(missing_ok=True)
 
 
-async def measure(folder: Path, mib: int, rounds: int) -> dict[str, float]:
+async def measure(folder: Path, mib: int, rounds: int, connections: int) -> dict[str, float]:
     from run import MIB, publish
 
     from services.registry.tests.registry_process import Home
@@ -117,6 +137,7 @@ async def measure(folder: Path, mib: int, rounds: int) -> dict[str, float]:
                 "secret_key": server.secret_key,
                 "region": server.region,
                 "bucket": bucket,
+                "connections": connections,
                 "folder": str(folder),
                 "target": str(folder / "pulled"),
                 "registry": f"127.0.0.1:{json.loads(home.ready.read_bytes())['port']}",
@@ -125,11 +146,12 @@ async def measure(folder: Path, mib: int, rounds: int) -> dict[str, float]:
             for _ in range(rounds):
                 for how, rows in found.items():
                     rows.append(await run_child(how, plan))
-    figures: dict[str, float] = {"mib": mib, "rounds": rounds}
+    figures: dict[str, float] = {"mib": mib, "rounds": rounds, "connections": connections}
     for how, rows in found.items():
         figures[f"{how}_s"] = statistics.median(row["s"] for row in rows)
         figures[f"{how}_min_s"] = min(row["s"] for row in rows)
         figures[f"{how}_peak_mib"] = max(row["peak_mib"] for row in rows)
+    figures["url_hash_s"] = statistics.median(row["hash_s"] for row in found["url"])
     for how in ("url", "stream"):
         figures[f"{how}_of_bare"] = figures[f"{how}_s"] / figures["bare_s"]
     return figures
@@ -140,13 +162,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--child", nargs=2)
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child[0], json.loads(arguments.child[1]))
         return
     with tempfile.TemporaryDirectory() as name:
-        figures = asyncio.run(measure(Path(name), arguments.mib, arguments.rounds))
+        figures = asyncio.run(measure(Path(name), arguments.mib, arguments.rounds, arguments.connections))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

@@ -114,3 +114,39 @@ async def test_cache_that_was_cleared_at_run_time_fills_again(world, publish, tm
     for manifest in (first, second):
         files = await loader.prepare(manifest)
         assert {path.name for path in files.folder.iterdir()} == {file.path for file in manifest.files}
+
+
+async def test_load_cancelled_at_any_step_leaves_no_use_no_room_taken_and_no_lock(world, publish, tmp_path):
+    manifest = publish(1)
+    folder = tmp_path / "cache"
+    cache = Cache(folder, max_bytes=1 << 30)
+    loader = Loader(world.registry, cache)
+    num_turns = 0
+    is_whole = False
+    while not is_whole:
+        loading = asyncio.create_task(loader.prepare(manifest))
+        for _ in range(num_turns):
+            await asyncio.sleep(0)
+            if loading.done():
+                break
+            # Lets threads run on: what matters is that each await is cancelled in some round.
+            await asyncio.to_thread(lambda: None)
+        is_whole = loading.done()
+        loading.cancel()
+        await asyncio.gather(loading, return_exceptions=True)
+        num_turns += 1
+    await loader.release(manifest)
+    other = Loader(world.registry, Cache(folder, max_bytes=size_of(manifest)))
+    async with asyncio.timeout(10):
+        await other.prepare(manifest)
+
+    def what_is_left():
+        own = [path for path in (folder / "workers").iterdir() if not any((path / "versions").glob("*/*"))]
+        rooms = [room for path in own for name in ("wanted", "versions") for room in (path / name).iterdir()]
+        return len(own), rooms, list((folder / "incoming").iterdir())
+
+    # A step that ran when its load was cancelled ends in its own time.
+    async with asyncio.timeout(10):
+        while what_is_left() != (1, [], []):  # noqa: ASYNC110 - a thread sets no event
+            await asyncio.sleep(0.01)
+    assert num_turns > 5

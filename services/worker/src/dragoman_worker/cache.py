@@ -17,9 +17,11 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from dragoman_common.errors import UnavailableError
 from dragoman_models.file_digest import FileDigest, check_path
 from dragoman_worker import file_lock
 from dragoman_worker.cache_room import evict_one, make_room, wanted_name
@@ -83,6 +85,8 @@ class Load:
         self._id = secrets.token_hex(8)
         self._folder = node.versions / f"{name}.{self._id}"
         self._max_bytes = max_bytes
+        self._arriving: list[Incoming] = []
+        self._is_abandoned = False
         self._paths: dict[str, list[str]] = {}
         for file in files:
             self._paths.setdefault(file.sha256, []).append(check_path(file.path))
@@ -108,7 +112,7 @@ class Load:
         with path.open("rb", buffering=0) as opened:
             if hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256:
                 return True
-            with self._node.locked():
+            with self._changing():
                 blob = self._node.blobs / file.sha256
                 # Not if another worker has replaced it already.
                 if file_lock.is_same_file(opened.fileno(), blob):
@@ -127,7 +131,7 @@ class Load:
         """
         if not self.missing:
             return
-        with self._node.locked():
+        with self._changing():
             for file in self.missing.values():
                 (self._node.wanted / wanted_name(self._id, file.sha256, file.size_bytes)).touch(mode=0o600)
             try:
@@ -145,7 +149,7 @@ class Load:
         Raises:
             UnavailableError, OSError: see Cache.begin.
         """
-        with self._node.locked():
+        with self._changing():
             if self._link(file.sha256):
                 return None
             path = self._node.incoming / file.sha256
@@ -157,6 +161,7 @@ class Load:
                 os.close(descriptor)
                 return None
             incoming = Incoming(descriptor, path, file, what=what)
+            self._arriving.append(incoming)
             try:
                 self._take_space(incoming)
             except BaseException:
@@ -171,7 +176,7 @@ class Load:
             DataLossError: its bytes are not what the manifest says.
             UnavailableError, OSError: see Cache.begin.
         """
-        with self._node.locked():
+        with self._changing():
             incoming.keep(self._node.blobs / file.sha256)
             # In the same step: whoever has waited for the content finds the mark with it.
             self._mark(file)
@@ -183,23 +188,34 @@ class Load:
 
     def mark_checked(self, file: FileDigest) -> None:
         """Say that the file was read from the registry, and was right."""
-        with self._node.locked():
+        with self._changing():
             self._mark(file)
 
     def finish(self) -> Path:
         """Return the version's folder, with exactly its files; an older one of that name is replaced."""
         folder = self._node.versions / self._name
-        with self._node.locked():
+        with self._changing():
             self._give_room_back()
             shutil.rmtree(folder, ignore_errors=True)
             self._folder.replace(folder)
         return folder
 
     def abandon(self) -> None:
-        """Give everything back. What has arrived stays until room is needed."""
+        """Give everything back, also what a step that still runs in another thread comes to. What has arrived stays."""
         with self._node.locked():
+            self._is_abandoned = True
+            for incoming in self._arriving:
+                incoming.discard()
             self._give_room_back()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Under the folder's lock, unless the load was given up: a step that was waiting would leave links for ever."""
+        with self._node.locked():
+            if self._is_abandoned:
+                raise UnavailableError("the load was given up")
+            yield
 
     def _link(self, sha256: str) -> bool:
         blob = self._node.blobs / sha256

@@ -52,6 +52,8 @@ class Incoming:
             OSError: the disk is full, for example.
         """
         with self._turn:
+            if self._file.closed:
+                raise UnavailableError("the load was given up")
             self._check.add(chunk)
             view = memoryview(chunk)
             while view:

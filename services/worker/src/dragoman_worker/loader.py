@@ -110,7 +110,7 @@ class Loader:
 
     async def _prepare(self, manifest: VersionManifest, *, is_suspect: bool) -> ModelFiles:
         name = _folder_name(manifest)
-        load = await asyncio.to_thread(self._cache.begin, name, manifest.files)
+        load = await self._begin(name, manifest)
         try:
             distinct = {file.sha256: file for file in manifest.files}
             here = [file for sha256, file in distinct.items() if sha256 not in load.missing]
@@ -132,6 +132,15 @@ class Loader:
             sha256_by_path={file.path: file.sha256 for file in manifest.files},
             architecture=manifest.architecture,
         )
+
+    async def _begin(self, name: str, manifest: VersionManifest) -> Load:
+        beginning = asyncio.ensure_future(asyncio.to_thread(self._cache.begin, name, manifest.files))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            # The thread goes on; what it comes to is given back when it is done.
+            beginning.add_done_callback(_give_up)
+            raise
 
     async def _bring(self, load: Load, manifest: VersionManifest, file: FileDigest) -> None:
         """Write a file, or wait until another load, of this worker or another on the node, has written it."""
@@ -194,6 +203,11 @@ class Loader:
             else:
                 if not is_offered:
                     return
+
+
+def _give_up(beginning: asyncio.Future[Load]) -> None:
+    if not beginning.cancelled() and beginning.exception() is None:
+        asyncio.get_running_loop().run_in_executor(None, beginning.result().abandon)
 
 
 @asynccontextmanager
