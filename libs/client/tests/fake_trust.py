@@ -148,9 +148,14 @@ class Trust:
         self, request: registry_pb2.CollectGarbageRequest, _: object
     ) -> registry_pb2.CollectGarbageResponse:
         assert request.dry_run
-        garbage = registry_pb2.Garbage(key="tenants/local/blobs/sha256/0", is_deleted=True)
+        garbage = registry_pb2.Garbage(
+            key="tenants/local/blobs/sha256/0",
+            is_deleted=True,
+            size_bytes=7,
+            reason=registry_pb2.GARBAGE_REASON_UNREFERENCED_BLOB,
+        )
         garbage.condemn_time.FromDatetime(TIME)
-        return registry_pb2.CollectGarbageResponse(garbage=[garbage], num_deleted=1, num_kept=4)
+        return registry_pb2.CollectGarbageResponse(garbage=[garbage], num_deleted=1, num_kept=4, deleted_bytes=7)
 
     async def GetLineage(self, _request: registry_pb2.GetLineageRequest, _: object) -> registry_pb2.GetLineageResponse:
         entry = registry_pb2.LineageEntry(version=2, root_sha256=VERSION.root_sha256, job_id="j-1")

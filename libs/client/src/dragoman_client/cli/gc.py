@@ -33,10 +33,23 @@ def gc(
         return
     deleted = "would be deleted" if dry_run else "deleted"
     print_table(
-        ("object", "condemned", "now"),
+        ("object", "why", "bytes", "condemned", "now"),
         (
-            (item["key"], item["condemn_time"], deleted if item["is_deleted"] else "waits")
+            (
+                item["key"],
+                item["reason"],
+                item["size_bytes"],
+                item["condemn_time"],
+                deleted if item["is_deleted"] else "waits",
+            )
             for item in document["garbage"]
         ),
     )
-    say(f"{document['num_deleted']} {deleted}, {document['num_condemned']} wait, {document['num_kept']} in use")
+    say(
+        f"{document['num_deleted']} {deleted} ({document['deleted_bytes']:,} bytes), "
+        f"{document['num_condemned']} wait ({document['condemned_bytes']:,} bytes), {document['num_kept']} files in use"
+    )
+    if document["num_abandoned_uploads"]:
+        say(f"{document['num_abandoned_uploads']} unfinished uploads given up")
+    if document["num_left"]:
+        say(f"{document['num_left']} more are left for the next call")

@@ -106,11 +106,28 @@ def garbage_document(reply: registry_pb2.CollectGarbageResponse, *, dry_run: boo
         "num_condemned": reply.num_condemned,
         "num_deleted": reply.num_deleted,
         "num_kept": reply.num_kept,
+        "num_left": reply.num_left,
+        "condemned_bytes": reply.condemned_bytes,
+        "deleted_bytes": reply.deleted_bytes,
+        "num_abandoned_uploads": reply.num_abandoned_uploads,
         "garbage": [
-            {"key": item.key, "is_deleted": item.is_deleted, "condemn_time": time_text(item, "condemn_time")}
+            {
+                "key": item.key,
+                "reason": _garbage_reason(item),
+                "size_bytes": item.size_bytes,
+                "is_deleted": item.is_deleted,
+                "condemn_time": time_text(item, "condemn_time"),
+            }
             for item in reply.garbage
         ],
     }
+
+
+def _garbage_reason(item: registry_pb2.Garbage) -> str:
+    """The reason in words; a number that this build does not know yet stays a number."""
+    if item.reason not in registry_pb2.GarbageReason.values():
+        return str(item.reason)
+    return registry_pb2.GarbageReason.Name(item.reason).removeprefix("GARBAGE_REASON_").lower().replace("_", "-")
 
 
 def lineage_document(entry: registry_pb2.LineageEntry) -> Document:
