@@ -76,6 +76,30 @@ def test_published_folder_is_served_with_the_library_s_scores(installation, fold
     assert np.ptp(expected, axis=0).max() > 0.05
 
 
+def test_encoder_is_published_and_loaded_and_no_classifier(installation, folder, tmp_path):
+    installed = installation
+    encoder = tmp_path / "encoder"
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(encoder)
+    transformers.BertModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(encoder)
+    kinds = {"Transformer": "", "Pooling": "1_Pooling"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, path) in enumerate(kinds.items())
+    ]
+    (encoder / "modules.json").write_text(json.dumps(modules))
+    (encoder / "1_Pooling").mkdir()
+    (encoder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    version = installed.json("publish", str(encoder), "--model", "encoder")["version"]
+    assert (version["task"], version["labels"]) == ("embedding", [])
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(json.dumps({"rules": [{"alias": "prod", "quality": "none"}]}))
+    installed.run("policy", "set", "encoder", str(policy), "--reason", "imported models bring no evaluation")
+    moved = installed.json("alias", "encoder", "prod", str(version["number"]), "--reason", "test")
+    assert moved["load_state"] == "ready"
+    with pytest.raises(CommandFailedError, match="this model answers 'embedding' only"):
+        installed.run("predict", "encoder", "the team won")
+
+
 def test_folder_with_code_is_refused_and_leaves_no_version(installation, folder):
     before = installation.json("models")
     (folder / "modeling.py").write_text("raise SystemExit('imported')\n")

@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,61 @@ def test_scores_equal_the_transformers_pipeline_s(kind: str, tmp_path: Path) -> 
         np.testing.assert_allclose(found, pipeline_scores(folder, TEXTS, batch_size), atol=1e-5, rtol=0)
     assert np.ptp(found, axis=0).max() > 0.05
     assert parse_model_config(convert_folder(folder).files["model.json"]).labels == LABELS
+
+
+def byte_level_tokenizer() -> tokenizers.Tokenizer:
+    """As RoBERTa's: bytes, no unknown token, <pad> is not 0."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return tokenizer
+
+
+def unigram_tokenizer() -> tokenizers.Tokenizer:
+    """As XLM-RoBERTa's: pieces with scores."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [("Roberta", byte_level_tokenizer), ("XLMRoberta", unigram_tokenizer), ("MPNet", unigram_tokenizer)],
+)
+def test_scores_equal_the_pipeline_s_where_padding_is_not_0(
+    kind: str, make: Callable[[], tokenizers.Tokenizer], tmp_path: Path
+) -> None:
+    tokenizer = make()
+    folder = save(tmp_path / "model", kind, vocab_size=tokenizer.get_vocab_size(), pad_token_id=1)
+    names = {
+        "bos_token": "<s>",
+        "pad_token": "<pad>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token="<s>", sep_token="</s>", model_max_length=32, **names
+    ).save_pretrained(folder)
+    found = scores(folder, TEXTS)
+    for batch_size in (1, len(TEXTS)):
+        np.testing.assert_allclose(found, pipeline_scores(folder, TEXTS, batch_size), atol=1e-5, rtol=0)
+    assert np.ptp(found, axis=0).max() > 0.05
 
 
 def test_ids_have_the_special_tokens_around_a_text_that_is_cut(folder: Path) -> None:

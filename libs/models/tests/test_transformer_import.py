@@ -146,3 +146,12 @@ def test_old_names_are_read_as_the_present_ones():
     assert modern_name("classifier.weight") == "classifier.weight"
     assert is_unused(parse(), "bert.embeddings.position_ids")
     assert not is_unused(parse(), "bert.embeddings.position_embeddings.weight")
+
+
+def test_a_pooler_is_passed_over_only_where_the_head_does_not_classify_it():
+    roberta = parse(architectures=["RobertaForSequenceClassification"], model_type="roberta", pad_token_id=1)
+    assert is_unused(roberta, "roberta.pooler.dense.weight")
+    assert not is_unused(parse(), "bert.pooler.dense.weight")
+    encoder = parse_source(json.dumps(BERT | {"architectures": ["BertModel"]}).encode(), pooling="mean")
+    assert is_unused(encoder, "pooler.dense.weight")
+    assert not is_unused(encoder, "bert.pooler.dense.weight")

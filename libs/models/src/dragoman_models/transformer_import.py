@@ -51,10 +51,12 @@ _IGNORED = frozenset(
     {
         "_name_or_path",
         "_attn_implementation_autoset",
+        "_num_labels",
         "attention_probs_dropout_prob",
         "attn_implementation",
         "bos_token_id",
         "chunk_size_feed_forward",
+        "cls_token_id",
         "classifier_dropout",
         "dtype",
         "eos_token_id",
@@ -63,6 +65,7 @@ _IGNORED = frozenset(
         "hidden_dropout_prob",
         "initializer_factor",
         "initializer_range",
+        "mask_token_id",
         "model_max_length",
         "output_attentions",
         "output_hidden_states",
@@ -77,6 +80,7 @@ _IGNORED = frozenset(
         "torchscript",
         "transformers_version",
         "type_vocab_size",
+        "unk_token_id",
         "use_cache",
     }
 )
@@ -202,9 +206,11 @@ def foreign_specs(source: Source) -> dict[str, tuple[str, TensorSpec]]:
 
 
 def is_unused(source: Source, name: str) -> bool:
-    """Tell whether a tensor of the folder's file has no part in the answer: recomputed, or of an idle head."""
-    is_idle_head = not source.hyperparameters.has_head and name.startswith("pooler.")
-    return is_idle_head or name.endswith(_RECOMPUTED)
+    """Tell whether a tensor of the folder's file has no part in the answer: recomputed, or an idle pooler."""
+    prefix = source.family.prefix if source.hyperparameters.has_head else ""
+    classifies_pooled = source.hyperparameters.has_head and "pooler" in source.family.head["head.dense"]
+    is_idle_pooler = not classifies_pooled and name.startswith(f"{prefix}pooler.")
+    return is_idle_pooler or name.endswith(_RECOMPUTED)
 
 
 def modern_name(name: str) -> str:
