@@ -39,7 +39,7 @@ from dragoman_registry.ports import ObjectExistsError, ObjectStore
 from dragoman_registry.settled import create_settled
 from dragoman_text.strict_json import parse_object
 
-logger = logging.getLogger(__name__)
+audit = logging.getLogger("dragoman_registry.audit")
 
 
 class NothingLostError(FailedPreconditionError):
@@ -242,7 +242,7 @@ def _check_ends(link: Link, lost: HeadRecord) -> None:
 
 
 def _log(place: Place, lost: HeadRecord, repair: Repair) -> None:
-    logger.warning(
+    audit.warning(
         "a chain was repaired",
         extra={
             "chain": str(place),

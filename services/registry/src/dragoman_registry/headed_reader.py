@@ -30,7 +30,7 @@ class HeadedReader(RecordReader):
         place = alias_place(tenant, model, alias)
         heads, chain = await asyncio.gather(self._heads.read(place), super().followed_chain(tenant, model, alias))
         try:
-            await self._heads.hold(place, [event.record for event in chain], heads)
+            await self._heads.hold(place, [event.record for event in chain], heads, is_final=False)
         except EventsLostError:
             # Read at once, the head may be newer than the chain; now the head comes first.
             return await self.chain(tenant, model, alias)

@@ -29,6 +29,7 @@ from dragoman_registry.ports import (
 from dragoman_registry.signed_object import named_signer
 
 logger = logging.getLogger(__name__)
+audit = logging.getLogger("dragoman_registry.audit")
 
 WRITE_ATTEMPTS = 5
 
@@ -45,6 +46,7 @@ class Heads:
         self._key = key
         self._copies = copies
         self._seen: dict[Place, HeadRecord] = {}
+        self._told: dict[Place, str] = {}
         self._verified: dict[Place, tuple[bytes, HeadRecord]] = {}
 
     async def read(self, place: Place) -> list[HeadRecord]:
@@ -53,19 +55,27 @@ class Heads:
         copy = self._copies.get(place) if self._copies else None
         return [head for head in (stored, copy, self._seen.get(place)) if head is not None]
 
-    async def hold(self, place: Place, links: Links, heads: list[HeadRecord]) -> None:
+    async def hold(self, place: Place, links: Links, heads: list[HeadRecord], *, is_final: bool = True) -> None:
         """Hold a chain against its heads, and write those anew that are old.
 
         Args:
             place: The chain's.
             links: The chain as the store holds it, verified.
             heads: As read returned them.
+            is_final: What is lost is written to the audit log, once; false where the caller looks again first.
 
         Raises:
             EventsLostError: a head names what is not there.
         """
-        for head in heads:
-            is_old(place, links, head)
+        try:
+            for head in heads:
+                is_old(place, links, head)
+        except EventsLostError as error:
+            if is_final and self._told.get(place) != error.message:
+                self._told[place] = error.message
+                audit.error("events lost", extra={"chain": str(place), "reason": error.message})
+            raise
+        self._told.pop(place, None)
         if not links:
             return
         newest = head_of(place, links[-1])
@@ -167,7 +177,7 @@ class Heads:
                 record = verify_head(data, self._keys, tenant=place.tenant, model=place.model, chain=place.chain)
             except DataLossError as error:
                 # Whoever can damage it can delete it as well: it says as much as a missing one, and is written anew.
-                logger.error("a head does not verify", extra={"reason": error.message})  # noqa: TRY400 - no defect of ours
+                audit.error("a head does not verify", extra={"chain": str(place), "reason": error.message})
                 return None
             known = self._verified[place] = (data, record)
         return known[1]

@@ -17,7 +17,7 @@ from dragoman_common.names import check_name
 from dragoman_registry.alias import StoredEvent
 from dragoman_registry.catalog import Catalog
 
-logger = logging.getLogger(__name__)
+audit = logging.getLogger("dragoman_registry.audit")
 
 MAX_SEEN = 10_000
 # Each is looked for in the store: nobody makes us read thousands of chains by naming them.
@@ -87,7 +87,7 @@ async def _ahead(catalog: Catalog, place: Place, sequence: int) -> Ahead | None:
         held = len(await catalog.checked_chain(tenant, model, alias))
     if held >= sequence:
         return None
-    logger.error(
+    audit.error(
         "a follower has seen an event that is gone from the store",
         extra={"tenant": tenant, "model": model, "alias": alias, "sequence": sequence, "held": held},
     )
