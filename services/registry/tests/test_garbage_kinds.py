@@ -223,3 +223,30 @@ async def test_parts_that_a_dead_registry_left_are_freed_after_their_age_also_wh
         others = admin._list_multipart_uploads(bucket.name, prefix="somebody/Else").uploads
         assert [item.upload_id for item in others] == [stray], "what is no key of ours is nobody's business"
     store.close()
+
+
+class TakesOnce(MemoryStore):
+    """Loses the first blob of a key that is asked for, as to a collector whose deletion was still under way."""
+
+    def __init__(self, taken: str) -> None:
+        super().__init__()
+        self.taken: str | None = taken
+
+    async def put_blob(self, key: str, chunks, **what) -> None:
+        await super().put_blob(key, chunks, **what)
+        if key == self.taken:
+            self.taken = None
+            await self.delete(key)
+
+
+@pytest.mark.parametrize("path", ["model.json", "weights.safetensors", "card.md", "evaluation.json"])
+async def test_a_publish_that_loses_a_blob_to_a_collector_is_aborted_and_its_retry_makes_the_version(
+    start, make, refused, path
+):
+    files = make.good()
+    sha256 = {file.path: file.sha256 for file in make.digests(files)}[path]
+    async with start(TakesOnce(layout.blob("acme", sha256))) as registry, registry.client() as client:
+        async with refused("ABORTED", "try again"):
+            await client.publish(files)
+        assert await client.numbers() == []
+        assert (await client.publish(files)).created

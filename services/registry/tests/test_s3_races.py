@@ -98,7 +98,7 @@ class Planter:
 
     def __init__(self, minio, bucket: Bucket) -> None:
         self._admin, self._bucket = minio.admin(), bucket.name
-        self._threads = ThreadPoolExecutor(4)
+        self._threads = ThreadPoolExecutor(1)
         self._mark = canonical_json({"format": garbage_marks.CONDEMNED_FORMAT, "time": "2026-01-01T00:00:00.000000Z"})
 
     def _put(self, key: str, data: bytes) -> None:
@@ -185,10 +185,14 @@ async def test_of_many_publishes_and_moves_that_race_with_collections_on_minio_n
         fight = Fight((first, second), planter, packages)
         collectors = [collect_forever(registry.parts.collector, PAUSE_S) for registry in (one, two)]
         running = [asyncio.create_task(work) for work in (*collectors, fight.dry_runs())]
-        await asyncio.gather(*(fight.publisher() for _ in range(NUM_PUBLISHERS)))
-        for task in running:
-            task.cancel()
-        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        try:
+            async with asyncio.TaskGroup() as publishers:
+                for _ in range(NUM_PUBLISHERS):
+                    publishers.create_task(fight.publisher())
+        finally:
+            for task in running:
+                task.cancel()
+            outcomes = await asyncio.gather(*running, return_exceptions=True)
         assert [error for error in outcomes if not isinstance(error, asyncio.CancelledError)] == []
         await one.catalog.scan()
         versions = await first.numbers()

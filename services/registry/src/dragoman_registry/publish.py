@@ -94,13 +94,18 @@ class Publisher:
         Raises:
             InvalidArgumentError: the upload is not what was announced, or its package does not parse.
             VersionTakenError: the requested number holds other content.
+            AbortedError: a collector took a part of the upload, or too many numbers went to others; try again.
             UnavailableError: the store failed. Nothing is listed, and the same publish may be tried again.
         """
         outwait_until_s = await self._intents.declare(request)
         await self._upload(request, chunks)
-        config = await self._package(request)
-        await self._intents.outwait(outwait_until_s)
-        await self._all_there(request)
+        try:
+            config = await self._package(request)
+            await self._intents.outwait(outwait_until_s)
+            await self._all_there(request)
+        except ObjectNotFoundError:
+            # A collector that was under way when this publish began; the intent keeps the next one off.
+            raise AbortedError("a part of the upload went from the store again; try again") from None
         async with self._turns.setdefault((request.tenant, request.model), asyncio.Lock()):
             version, is_new = await self._commit(request, config)
         self._catalog.learn_version(version)
@@ -124,10 +129,7 @@ class Publisher:
     async def _all_there(self, request: PublishRequest) -> None:
         """Look once more before the commit: a version must never list what the store does not hold."""
         for file in request.files:
-            try:
-                await self._store.read(layout.blob(request.tenant, file.sha256), length=1)
-            except ObjectNotFoundError:
-                raise AbortedError(f"the content of {file.path} went from the store again; try again") from None
+            await self._store.read(layout.blob(request.tenant, file.sha256), length=1)
 
     async def _package(self, request: PublishRequest) -> ModelConfig:
         """Read what the registry needs to know of the uploaded package; one that does not parse is refused here."""
@@ -152,7 +154,7 @@ class Publisher:
         weights_file = file_named(request.files, WEIGHTS_FILE)
         if weights_file is None:
             raise InvalidArgumentError(f"files: a version needs {WEIGHTS_FILE}")
-        start = await self._reader.uploaded_start(request.tenant, request.model, weights_file, length=MAX_START_BYTES)
+        start = await self._reader.uploaded_start(request.tenant, weights_file, length=MAX_START_BYTES)
         await asyncio.to_thread(check_weights, config, start, weights_bytes=weights_file.size_bytes)
 
     async def _commit(self, request: PublishRequest, config: ModelConfig) -> tuple[StoredVersion, bool]:

@@ -199,26 +199,27 @@ class RecordReader:
             DataLossError: the store holds other bytes, or none.
         """
         what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
-        return await self._checked(manifest.tenant, file, what)
+        try:
+            return await self._checked(manifest.tenant, file, what)
+        except ObjectNotFoundError:
+            raise DataLossError(f"{what}/{file.path}: the content is missing from the store") from None
 
     async def uploaded(self, tenant: str, model: str, file: FileDigest) -> bytes:
         """Return a small file that a publish has uploaded, before there is a version that lists it.
 
         Raises:
-            DataLossError: the store holds other bytes, or none.
+            ObjectNotFoundError: the store holds none: a collector that was under way has taken it.
+            DataLossError: the store holds other bytes.
         """
         return await self._checked(tenant, file, f"{tenant}/{model}")
 
-    async def uploaded_start(self, tenant: str, model: str, file: FileDigest, *, length: int) -> bytes:
+    async def uploaded_start(self, tenant: str, file: FileDigest, *, length: int) -> bytes:
         """Return the first bytes of a file that a publish has uploaded; its whole content was checked when it came in.
 
         Raises:
-            DataLossError: the store holds none.
+            ObjectNotFoundError: the store holds none: a collector that was under way has taken it.
         """
-        try:
-            return await self._store.read(layout.blob(tenant, file.sha256), length=length)
-        except ObjectNotFoundError:
-            raise DataLossError(f"{tenant}/{model}/{file.path}: the content is missing from the store") from None
+        return await self._store.read(layout.blob(tenant, file.sha256), length=length)
 
     async def evaluations(self, manifest: VersionManifest) -> tuple[DatasetEvaluation, ...]:
         """Return what a version measured about itself; empty when it carries no evaluation.json."""
@@ -228,10 +229,7 @@ class RecordReader:
         return await asyncio.to_thread(parse_evaluation, await self.file(manifest, file))
 
     async def _checked(self, tenant: str, file: FileDigest, what: str) -> bytes:
-        try:
-            data = await self._store.read(layout.blob(tenant, file.sha256), length=file.size_bytes + 1)
-        except ObjectNotFoundError:
-            raise DataLossError(f"{what}/{file.path}: the content is missing from the store") from None
+        data = await self._store.read(layout.blob(tenant, file.sha256), length=file.size_bytes + 1)
         verify_chunks([data], file, what=what)
         return data
 
