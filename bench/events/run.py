@@ -10,32 +10,30 @@ another disk, or of a folder in memory (tmpfs), says nothing about this one.
 
 import argparse
 import os
-import random
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from dragoman.events.v1 import events_pb2 as pb
+from messages import feedback, prediction
+
 from dragoman_common.clock import SystemClock
-from dragoman_events.message_event import event_of
-from dragoman_events.ports import Message
 from dragoman_events.sqlite_log import SqliteEventLog
-from dragoman_events.topics import FEEDBACK, PREDICTIONS, message_key
+from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.consumer import ConsumerSettings, Read, TopicReader
-from dragoman_monitor.convert import label_from_record, prediction_from_record, time_to_pb
+from dragoman_monitor.convert import label_from_record, prediction_from_record
 from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
+from dragoman_monitor.opening import open_database
 from dragoman_monitor.ports import Query
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
 
 READ: dict[str, Read] = {PREDICTIONS: prediction_from_record, FEEDBACK: label_from_record}
 SYNC_TIME_S = 1.0
 GROUP_SIZES = (1, 10, 100)
 MAX_GROUPS = 300
 NUM_THREADS = 8
-START_US = 1_772_366_400_000_000
 
 
 def main() -> None:
@@ -80,7 +78,7 @@ def append(folder: Path) -> None:
 
 def drain(folder: Path, count: int) -> None:
     log = SqliteEventLog(folder / "events.db")
-    store = SqliteMonitorStore(folder / "monitor.db", CountingRules())
+    store = SqlMonitorStore(open_database(f"sqlite:///{folder.absolute()}/monitor.db"), CountingRules())
     log.write(PREDICTIONS, [prediction(number) for number in range(count)])
     log.write(FEEDBACK, [feedback(number) for number in range(count)])
     for topic in (PREDICTIONS, FEEDBACK):
@@ -109,56 +107,12 @@ def drain(folder: Path, count: int) -> None:
 class UntilRead(threading.Event):
     """A stop that is set when the books hold a topic's events."""
 
-    def __init__(self, store: SqliteMonitorStore, topic: str, end: int) -> None:
+    def __init__(self, store: SqlMonitorStore, topic: str, end: int) -> None:
         super().__init__()
         self._store, self._topic, self._end = store, topic, end
 
     def is_set(self) -> bool:
         return self._store.offsets(self._topic).get(0, 0) >= self._end
-
-
-def prediction(number: int) -> Message:
-    rng = random.Random(number)
-    return message(
-        pb.Prediction(
-            tenant="acme",
-            request_id=f"{rng.getrandbits(128):032x}",
-            model="r8",
-            version=1,
-            root_sha256="0" * 64,
-            arm="stable",
-            code="OK",
-            label=rng.choice(("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")),
-            score=rng.random(),
-            num_tokens=rng.randrange(20, 128),
-            num_unknown_tokens=1,
-            text_bytes=600,
-            accept_time=time_to_pb(START_US + number * 1_000),
-            latency_ms=rng.lognormvariate(1, 1),
-            subject="bench",
-        )
-    )
-
-
-def feedback(number: int) -> Message:
-    return message(
-        pb.Feedback(
-            tenant="acme",
-            request_id=f"{random.Random(number).getrandbits(128):032x}",
-            true_label="earn",
-            receive_time=time_to_pb(START_US + number * 1_000),
-        )
-    )
-
-
-def message(value: pb.Prediction | pb.Feedback) -> Message:
-    event = event_of(
-        value,
-        source="dragoman/bench",
-        subject="r8/1",
-        extensions={"tenant": value.tenant, "requestid": value.request_id, "modelid": "r8", "modelversion": "1"},
-    )
-    return Message.of(message_key(value.tenant, value.request_id), event)
 
 
 if __name__ == "__main__":

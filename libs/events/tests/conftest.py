@@ -14,6 +14,9 @@ from tests.parts import kafka
 from tests.parts.kafka import KafkaBroker
 from tests.parts.missing import required
 
+# Whoever waits for nothing but a busy machine waits long.
+PATIENT = {"kafka_request_timeout_ms": 30_000, "kafka_delivery_timeout_ms": 30_000}
+
 OpenLog = Callable[..., KafkaEventLog]
 
 
@@ -32,7 +35,7 @@ def open_kafka() -> Iterator[OpenLog]:
     with ExitStack() as stack:
 
         def open_one(broker: KafkaBroker, **changes) -> KafkaEventLog:
-            settings = {"kafka_create_topics": True, "kafka_replication": 1, "kafka_prefix": prefix} | changes
+            settings = {"kafka_create_topics": True, "kafka_replication": 1, "kafka_prefix": prefix} | PATIENT | changes
             log = KafkaEventLog(broker.bootstrap, KafkaSettings(**settings))
             stack.callback(log.close)
             return log

@@ -15,7 +15,7 @@ from dragoman_events.ports import Message
 from dragoman_events.topics import PREDICTIONS, message_key
 from tests.parts.kafka import KafkaBroker
 
-GRACE_S = 1.0
+GRACE_S = 3.0
 """How far beyond its limit an append may return on a machine that has other things to do."""
 
 

@@ -24,11 +24,32 @@ from tests.parts.missing import required
 pytestmark = pytest.mark.slow
 
 
+# Where nothing is to be waited for: a refusal is said when this time is over.
+SHORT = {"kafka_request_timeout_ms": 3_000, "kafka_delivery_timeout_ms": 3_000}
+PLAIN_PASSWORD = secrets.token_hex(12)
+
+
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory) -> Iterator[KafkaBroker]:
+def own_certificate():
+    """Ours, in PEM, and the authority by which the broker knows it."""
+    return certificates.for_loopback()
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory, own_certificate) -> Iterator[KafkaBroker]:
+    """Takes SCRAM and PLAIN, and looks at the certificate of a client that shows one."""
+    config = {
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
+        "listener.name.client.plain.sasl.jaas.config": (
+            f'org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="{PLAIN_PASSWORD}";'
+        ),
+        "listener.name.client.ssl.client.auth": "requested",
+        "listener.name.client.ssl.truststore.type": "PEM",
+        "listener.name.client.ssl.truststore.certificates": own_certificate.authority,
+    }
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("secured")
-        yield required("kafka", lambda: stack.enter_context(kafka.running(folder, secured=True)))
+        yield required("kafka", lambda: stack.enter_context(kafka.running(folder, secured=True, config=config)))
 
 
 @pytest.fixture
@@ -41,8 +62,8 @@ def settings(secured):
         kafka_password=Secret(secured.security.password),
         kafka_create_topics=True,
         kafka_replication=1,
-        kafka_request_timeout_ms=2_000,
-        kafka_delivery_timeout_ms=2_000,
+        kafka_request_timeout_ms=30_000,
+        kafka_delivery_timeout_ms=30_000,
     )
 
 
@@ -50,7 +71,7 @@ def refused(secured, settings, caplog):
     """What a log with these settings says when it is opened."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(KafkaRefusesError) as error:
-        KafkaEventLog(secured.bootstrap, settings)
+        KafkaEventLog(secured.bootstrap, replace(settings, **SHORT))
     return error.value.message + caplog.text
 
 
@@ -68,6 +89,33 @@ def test_scram_over_tls_writes_and_reads_and_says_nothing_of_the_password(secure
         consumer.close()
         log.close()
     assert secured.security.password not in caplog.text + repr(settings) + repr(log.__dict__["_settings"])
+
+
+def test_plain_goes_over_tls(secured, settings):
+    plain = {"kafka_sasl_mechanism": "PLAIN", "kafka_username": "plain", "kafka_password": Secret(PLAIN_PASSWORD)}
+    log = KafkaEventLog(secured.bootstrap, replace(settings, **plain))
+    assert log.append(TOPIC, b"k", [event(1)])
+    log.close()
+
+
+def test_our_certificate_is_shown_and_one_of_another_authority_does_not_get_in(
+    secured, settings, own_certificate, tmp_path
+):
+    files = {"kafka_certificate_file": tmp_path / "client.pem", "kafka_key_file": tmp_path / "key.pem"}
+
+    def opened(certificate, **limits):
+        files["kafka_certificate_file"].write_text(certificate.chain)
+        files["kafka_key_file"].write_text(certificate.key)
+        return KafkaEventLog(secured.bootstrap, replace(settings, **files, **limits))
+
+    log = opened(own_certificate)
+    assert log.append(TOPIC, b"k", [event(1)])
+    log.close()
+    # In TLS 1.3 the broker's no comes after the handshake, as a connection that ends: not to be told from an outage.
+    stranger = opened(certificates.for_loopback(), **SHORT)
+    with pytest.raises(UnavailableError):
+        stranger.append(TOPIC, b"k", [event(1)])
+    stranger.close()
 
 
 def test_a_wrong_password_is_refused_and_not_repeated(secured, settings, caplog):
