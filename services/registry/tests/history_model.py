@@ -34,11 +34,11 @@ CONTENTS = (
     Content("good", 10),
     Content("also good", 10),
     Content("better", 3),
+    Content("swapped", 10, is_swapped=True),
     Content("a bit worse", 13),
     Content("worse", 40),
     Content("hopeless", 220),
     Content("not evaluated", None),
-    Content("swapped", 10, is_swapped=True),
 )
 
 

@@ -92,6 +92,10 @@ class Machine(RuleBasedStateMachine):
         self.serve()
         for content, who in zip(CONTENTS[:4], (*PEOPLE, PEOPLE[0]), strict=True):
             self.publish_as(content, f"p{CONTENTS.index(content)}", who, 0)
+        # Every example has some history, whatever rules are drawn.
+        for alias, nth in (("prod", 4), ("prod", 2), ("canary", 1)):
+            self.promote(alias, nth, "operator")
+            self.pass_time(1.0)
 
     def serve(self) -> None:
         ready: asyncio.Future[dict[str, Any]] = self.runner.get_loop().create_future()
@@ -168,6 +172,20 @@ class Machine(RuleBasedStateMachine):
         length = len(self.model.events.get(alias, []))
         expected = None if behind is None else max(0, length - behind)
         request_id = f"fresh{self.num_calls()}" if request is None else f"q{request}"
+        self.move_to(number, alias, who, request_id, expected)
+
+    @rule(alias=st.sampled_from(ALIASES), nth=st.integers(1, 12), who=st.sampled_from(PEOPLE))
+    def promote(self, alias: str, nth: int, who: str) -> None:
+        self.move_to(self.nth(nth), alias, who, f"fresh{self.num_calls()}", None)
+
+    @rule(nth=st.integers(1, 12), who=st.sampled_from(PEOPLE), rules=st.sampled_from(POLICIES))
+    def set_policy_measure_approve_and_promote(self, nth: int, who: str, rules: tuple[Rule, ...]) -> None:
+        self.set_policy(rules, "operator.bo", None)
+        for said in SAYINGS[0:5:2]:
+            self.say(nth, said, "operator.ada")
+        self.promote("prod", nth, who)
+
+    def move_to(self, number: int, alias: str, who: str, request_id: str, expected: int | None) -> None:
         reason = f"the reason of {request_id}"
         code = self.model.move(alias, number, _by(who), request_id, expected=expected, reason=reason)
         how = {} if expected is None else {"expected_sequence": expected}
