@@ -23,9 +23,12 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
 
     def registry(_: Mapping[str, int]) -> Mapping[str, str]:
         return {
-            "STORE_URL": home.store_url,
+            # A bucket instead of the home's folder; its credentials are given as they are to a registry of its own.
+            "STORE_URL": environ.get("DRAGOMAN_REGISTRY_STORE_URL") or home.store_url,
             "EVENTS_URL": home.events_url,
             "SIGNING_KEY_FILE": str(keys.signing_key_file(home)),
+            # Outside of the store, so that whoever puts the store back is found out.
+            "STATE_FOLDER": str(home.root / "registry"),
         }
 
     def tokenizer(ports: Mapping[str, int]) -> Mapping[str, str]:
@@ -59,6 +62,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "REGISTRY_KEYS_FILE": str(keys.signing_public_key_file(home)),
             "WORKER_TARGETS": _target(ports, "worker"),
             "EVENTS_URL": home.events_url,
+            "SPOOL_FOLDER": str(home.spool),
             "HTTP_LISTEN": f"127.0.0.1:{fixed.http}",
             "USER_JWKS_FILE": str(keys.user_jwks_file(home)),
             "USER_ISSUER": user_tokens.ISSUER,
