@@ -75,6 +75,11 @@ class Home:
         return self.root / "jobs"
 
     @property
+    def spool(self) -> Path:
+        """Events of the gateway that wait for the event log."""
+        return self.root / "spool"
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

@@ -29,8 +29,6 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "SIGNING_KEY_FILE": str(keys.signing_key_file(home)),
             # Outside of the store, so that whoever puts the store back is found out.
             "STATE_FOLDER": str(home.root / "registry"),
-            # Outside of the store, so that whoever puts the store back is found out.
-            "STATE_FOLDER": str(home.root / "registry"),
         }
 
     def tokenizer(ports: Mapping[str, int]) -> Mapping[str, str]:
