@@ -5,6 +5,7 @@
 The disks are real: file systems in memory, of 4 MiB for a folder (where uploads are spooled, too), of 64 MiB for MinIO.
 """
 
+import hashlib
 import os
 import random
 import subprocess
@@ -141,6 +142,8 @@ async def test_wherever_a_publish_runs_out_of_room_nothing_is_listed_and_the_ret
             async with start(store) as other, other.client() as reader:
                 assert await reader.numbers(model=model) == [], pages
             assert list((disk / "store" / ".tmp").iterdir()) == []
+            for blob in (disk / "store" / "tenants" / "acme" / "blobs" / "sha256").iterdir():
+                assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name, pages
             assert (await client.publish(files, model=model)).version.number == 1
             for path, data in files.items():
                 assert await client.download(1, path, model=model) == data
