@@ -4,7 +4,9 @@
 
 import random
 import threading
+from contextlib import ExitStack
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -19,6 +21,8 @@ from dragoman_monitor.convert import label_from_record, prediction_from_record, 
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
 from dragoman_monitor.memory import MemoryMonitorStore
 from dragoman_monitor.ports import Query
+from tests.parts import postgres as parts_postgres
+from tests.parts.missing import required
 
 READ = {PREDICTIONS: prediction_from_record, FEEDBACK: label_from_record}
 LABELS = ("acq", "crude", "earn", "trade")
@@ -122,6 +126,7 @@ def world():
         drain=drain,
         recount=recount,
         books=books,
+        postgres_url=postgres_url,
         UntilRead=UntilRead,
     )
 
@@ -130,3 +135,27 @@ def books(store, tenant="acme"):
     """All that is counted for a tenant, without the offsets."""
     snapshot = store.snapshot(Query(tenant=tenant, model="r8"))
     return snapshot.windows, {name: count for name, count in snapshot.tallies.items() if count}
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    """A real Postgres; its password is where libpq looks for it, so URLs hold none."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("postgres")
+        server = required("postgres", lambda: stack.enter_context(parts_postgres.running(folder, killable=True)))
+        patch.setenv("PGPASSWORD", unquote(urlsplit(server.url).password))
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def books_url(request, tmp_path):
+    """Where books can be: a file, and a new database of a real Postgres."""
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/monitor.db"
+    return postgres_url(request.getfixturevalue("postgres"))
+
+
+def postgres_url(server):
+    """A new database, as the monitor's settings name it."""
+    parts = urlsplit(server.make_database())
+    return f"postgresql://{parts.username}@{parts.hostname}:{parts.port}{parts.path}"

@@ -13,7 +13,8 @@ from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import RULES
 from dragoman_monitor.join import DUPLICATES, UNJOINED
 from dragoman_monitor.memory import MemoryMonitorStore
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 
 def clean_run(world, count):
@@ -63,7 +64,10 @@ def test_corrected_labels_end_equal_in_any_order(world, seed):
 
 
 def test_a_file_of_books_equals_a_recount_from_the_topics_bit_for_bit(world, tmp_path):
-    log, store = SqliteEventLog(tmp_path / "events.db"), SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    log, store = (
+        SqliteEventLog(tmp_path / "events.db"),
+        SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES),
+    )
     rng = random.Random(7)
     numbers = list(range(600)) + rng.sample(range(600), 60)
     rng.shuffle(numbers)
@@ -83,7 +87,7 @@ def test_books_that_are_lost_are_counted_again_from_the_start_of_the_log(world, 
     first = MemoryMonitorStore(RULES)
     world.drain(log, first)
     assert log.consumer(PREDICTIONS, "monitor").committed() == {0: 100}
-    second = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    second = SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES)
     world.drain(log, second)
     assert world.books(second) == world.books(first)
     log.close()

@@ -16,9 +16,10 @@ from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import DEAD_LETTERS, FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import RULES
 from dragoman_monitor.join import DEAD_LETTERS as DEAD_LETTER_TALLY
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.opening import open_database
+from dragoman_monitor.sql import SqlMonitorStore
 
-# Reads the topics in batches of 8 and dies before the n-th statement that the books' writing connection runs.
+# Reads the topics in batches of 8 and dies before the n-th statement of a kind in the books' writing transactions.
 CHILD = """
 import os, signal, sys, threading
 from pathlib import Path
@@ -29,20 +30,25 @@ from dragoman_monitor.consumer import ConsumerSettings, TopicReader
 from dragoman_monitor.contracts import RULES
 from dragoman_monitor.convert import label_from_record, prediction_from_record
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.database import WRITES
+from dragoman_monitor.opening import open_database
+from dragoman_monitor.sql import SqlMonitorStore
+from sqlalchemy import event
 
-folder, fatal, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-log, store = SqliteEventLog(folder / "events.db"), SqliteMonitorStore(folder / "monitor.db", RULES)
+folder, url, fatal, after = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+database = open_database(url)
+log, store = SqliteEventLog(folder / "events.db"), SqlMonitorStore(database, RULES)
 seen = 0
 
-def trace(statement):
+def trace(statement, connection):
     global seen
-    if statement.lstrip().startswith(fatal):
+    if connection.get_execution_options().get(WRITES) and statement.startswith(fatal):
         seen += 1
         if seen == after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-store._writer.set_trace_callback(trace)
+event.listen(database.engine, "before_cursor_execute", lambda c, cursor, statement, *_: trace(statement, c))
+event.listen(database.engine, "commit", lambda c: trace("COMMIT", c))
 
 class Stop(threading.Event):
     def is_set(self):
@@ -70,30 +76,32 @@ def fill(world, path, *, poisoned=True):
 @pytest.mark.parametrize(
     ("fatal", "after"),
     [
-        ("BEGIN", 2),
-        ("BEGIN", 3),
+        ("SELECT rules", 1),
+        ("SELECT rules", 3),
         ("UPDATE offsets", 1),
         ("UPDATE offsets", 3),
-        ("SELECT arm", 5),
+        ("SELECT predictions", 4),
         ("INSERT INTO predictions", 1),
-        ("INSERT INTO predictions", 20),
+        ("INSERT INTO predictions", 4),
         ("INSERT INTO counts", 2),
         ("INSERT INTO tallies", 1),
         ("INSERT INTO waiting_dead_letters", 2),
-        ("SELECT * FROM waiting_dead_letters", 2),
+        ("SELECT waiting_dead_letters", 2),
         ("DELETE FROM waiting_dead_letters", 1),
         ("COMMIT", 2),
         ("COMMIT", 3),
         ("COMMIT", 4),
-        ("INSERT OR REPLACE INTO labels", 1),
-        ("INSERT OR REPLACE INTO labels", 30),
+        ("INSERT INTO labels", 1),
+        ("INSERT INTO labels", 5),
     ],
 )
-def test_a_kill_at_any_statement_loses_and_repeats_nothing(world, tmp_path, fatal, after):
+def test_a_kill_at_any_statement_loses_and_repeats_nothing(world, tmp_path, books_url, fatal, after):
     log = fill(world, tmp_path / "events.db")
-    child = subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), fatal, str(after)], check=False, timeout=60)
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(tmp_path), books_url, fatal, str(after)], check=False, timeout=60
+    )
     assert child.returncode == -signal.SIGKILL
-    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    store = SqlMonitorStore(open_database(books_url), RULES)
     world.drain(log, store, max_records=8)
     # Also when all was read: letters that wait are sent at a start.
     world.reader(PREDICTIONS, log, store)._run(world.UntilRead(log, store, [PREDICTIONS]))
@@ -105,18 +113,18 @@ def test_a_kill_at_any_statement_loses_and_repeats_nothing(world, tmp_path, fata
     log.close()
 
 
-def test_a_run_that_nobody_kills_ends(world, tmp_path):
+def test_a_run_that_nobody_kills_ends(world, tmp_path, books_url):
     log = fill(world, tmp_path / "events.db")
-    subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), "NEVER", "1"], check=True, timeout=60)
-    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    subprocess.run([sys.executable, "-c", CHILD, str(tmp_path), books_url, "NEVER", "1"], check=True, timeout=60)
+    store = SqlMonitorStore(open_database(books_url), RULES)
     assert store.offsets(FEEDBACK) == log.end_offsets(FEEDBACK)
     store.close()
     log.close()
 
 
-def test_two_monitors_that_read_the_same_offsets_count_nothing_twice(world, tmp_path):
+def test_two_monitors_that_read_the_same_offsets_count_nothing_twice(world, tmp_path, books_url):
     log = fill(world, tmp_path / "events.db", poisoned=False)
-    stores = [SqliteMonitorStore(tmp_path / "monitor.db", RULES) for _ in range(2)]
+    stores = [SqlMonitorStore(open_database(books_url), RULES) for _ in range(2)]
 
     def read(store):
         for topic in (PREDICTIONS, FEEDBACK):
@@ -133,9 +141,9 @@ def test_two_monitors_that_read_the_same_offsets_count_nothing_twice(world, tmp_
     log.close()
 
 
-def test_a_monitor_that_was_paused_goes_on_from_where_the_other_got(world, tmp_path):
+def test_a_monitor_that_was_paused_goes_on_from_where_the_other_got(world, tmp_path, books_url):
     log = fill(world, tmp_path / "events.db", poisoned=False)
-    paused, other = (SqliteMonitorStore(tmp_path / "monitor.db", RULES) for _ in range(2))
+    paused, other = (SqlMonitorStore(open_database(books_url), RULES) for _ in range(2))
     reader = world.reader(PREDICTIONS, log, paused, max_records=5)
     consumer = log.consumer(PREDICTIONS, "monitor")
     reader._go_to_truth(consumer, [0])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from sqlalchemy import event
 
 from dragoman.monitor.v1 import monitor_pb2 as pb
 from dragoman.monitor.v1 import monitor_pb2_grpc as pb_grpc
@@ -21,7 +22,8 @@ from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import RULES, batch, prediction
 from dragoman_monitor.settings import PREFIX
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 NUM_ROWS = 2_000
 LIMIT_S = 60
@@ -31,11 +33,22 @@ POLL_S = 0.01
 @pytest.fixture
 def full(tmp_path):
     """Books that may take a few pages more."""
-    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
-    (pages,) = store._writer.execute("PRAGMA page_count").fetchone()
-    store._writer.execute(f"PRAGMA max_page_count={pages + 20}")
+    store = SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES)
+    limit_pages(store, page_count(store) + 20)
     yield store
     store.close()
+
+
+def page_count(store):
+    with store._database.reading() as connection:
+        return connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+
+def limit_pages(store, count):
+    """For every transaction from now on: the limit is a connection's own."""
+    event.listen(
+        store._database.engine, "begin", lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={count}")
+    )
 
 
 class Waiting:
@@ -58,7 +71,7 @@ def test_a_reader_waits_for_space_and_counts_every_row_once(world, full, caplog)
     log.write(FEEDBACK, [world.message(world.feedback(n)) for n in range(NUM_ROWS)])
     stop = Waiting(
         lambda: full.offsets(PREDICTIONS) == log.end_offsets(PREDICTIONS),
-        lambda: full._writer.execute("PRAGMA max_page_count=1000000"),
+        lambda: limit_pages(full, 1_000_000),
     )
     world.reader(PREDICTIONS, log, full).run(stop)
     assert stop.num_waits == 3
@@ -74,7 +87,7 @@ def test_a_batch_that_does_not_fit_leaves_nothing_and_names_the_file(full, tmp_p
     assert str(tmp_path) in refused.value.message
     assert full.offsets(large.topic) == {}
     assert full.tallies() == {}
-    full._writer.execute("PRAGMA max_page_count=1000000")
+    limit_pages(full, 1_000_000)
     full.apply(large)
     assert full.offsets(large.topic) == {0: NUM_ROWS}
 

@@ -17,7 +17,8 @@ from dragoman_monitor.contracts import RULES
 from dragoman_monitor.join import LOST
 from dragoman_monitor.memory import MemoryMonitorStore
 from dragoman_monitor.retention import DAY_S, Retention, RetentionSettings
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 LIMIT_BYTES = 400_000
 
@@ -31,7 +32,7 @@ def write(world, log, numbers):
 def store(request, tmp_path):
     store = MemoryMonitorStore(RULES)
     if request.param == "sqlite":
-        store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+        store = SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES)
     yield store
     store.close()
 

@@ -18,7 +18,8 @@ from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import MINUTE_US, RULES, START_US
 from dragoman_monitor.convert import time_to_pb
 from dragoman_monitor.servicer import POLICY, MonitorServicer
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 R8_TEST_ROWS = 2189
 
@@ -32,7 +33,7 @@ def log(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+    store = SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES)
     yield store
     store.close()
 

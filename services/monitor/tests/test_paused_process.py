@@ -13,7 +13,8 @@ from dragoman_events.memory import MemoryEventLog
 from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.contracts import RULES
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.opening import open_database
+from dragoman_monitor.sql import SqlMonitorStore
 
 LIMIT_S = 60
 NUM_ROWS = 40
@@ -29,30 +30,45 @@ from dragoman_monitor.consumer import ConsumerSettings, TopicReader
 from dragoman_monitor.contracts import RULES
 from dragoman_monitor.convert import label_from_record, prediction_from_record
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor import sql
+from dragoman_monitor.database import WRITES
+from dragoman_monitor.opening import open_database
+from dragoman_monitor.sql import SqlMonitorStore
+from sqlalchemy import event
 
-logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 sys.stdout.reconfigure(line_buffering=True)
-folder, fatal, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-log, store = SqliteEventLog(folder / "events.db"), SqliteMonitorStore(folder / "monitor.db", RULES)
+folder, url, fatal, after = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+database = open_database(url)
+log, store = SqliteEventLog(folder / "events.db"), SqlMonitorStore(database, RULES)
 # A short wait: the other monitor may stand still with the lock in its hand.
-store._writer.execute("PRAGMA busy_timeout=20")
+short = {"sqlite": "PRAGMA busy_timeout=20", "postgresql": "SET lock_timeout = 20"}[database.engine.dialect.name]
+if sys.argv[5] == "impatient server":
+    short = "SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 200"
 seen = 0
 
-def trace(statement):
+def trace(statement, connection):
     global seen
-    if statement.lstrip().startswith(fatal):
+    if connection.get_execution_options().get(WRITES) and statement.startswith(fatal):
         seen += 1
         if seen == after:
             os.kill(os.getpid(), signal.SIGSTOP)
 
-store._writer.set_trace_callback(trace)
+event.listen(database.engine, "checkout", lambda dbapi, *_: (dbapi.cursor().execute(short), dbapi.commit()))
+if database.engine.dialect.name == "postgresql":
+    # On SQLite it is a statement.
+    event.listen(database.engine, "begin", lambda c: trace("BEGIN", c))
+event.listen(database.engine, "before_cursor_execute", lambda c, cursor, statement, *_: trace(statement, c))
+event.listen(database.engine, "commit", lambda c: trace("COMMIT", c))
 
-if sys.argv[4] == "no fence":
-    store._fence = lambda batch: store._writer.execute(
-        "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?)", (batch.topic, batch.partition, batch.following)
+if sys.argv[5] == "no fence":
+    sql._fence = lambda connection, batch: connection.execute(
+        sql._insert(connection, sql.OFFSETS).on_conflict_do_update(
+            index_elements=["topic", "partition"], set_={"next": batch.following}
+        ),
+        {"topic": batch.topic, "partition": batch.partition, "next": batch.following},
     )
 
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 print("opened")
 sys.stdin.readline()
 READ = {PREDICTIONS: prediction_from_record, FEEDBACK: label_from_record}
@@ -77,9 +93,9 @@ while topics := [topic for topic in READ if not is_read(topic)]:
 """
 
 
-def start(folder, fatal="NEVER", after=1, bug=""):
-    """A monitor that has opened its files and waits for a word."""
-    arguments = [sys.executable, "-c", CHILD, str(folder), fatal, str(after), bug]
+def start(folder, books_url, fatal="NEVER", after=1, bug=""):
+    """A monitor that has opened its log and books and waits for a word."""
+    arguments = [sys.executable, "-c", CHILD, str(folder), books_url, fatal, str(after), bug]
     process = subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -92,9 +108,9 @@ def go(process):
     process.stdin.flush()
 
 
-def start_stopped(folder, fatal, after, bug=""):
+def start_stopped(folder, books_url, fatal, after, bug=""):
     """A monitor that stands still."""
-    process = start(folder, fatal, after, bug)
+    process = start(folder, books_url, fatal, after, bug)
     go(process)
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status), process.communicate()
@@ -113,8 +129,8 @@ def write(world, log, numbers):
     log.write(FEEDBACK, [world.message(world.feedback(n)) for n in numbers])
 
 
-def is_each_row_counted_once(world, tmp_path, log, count):
-    store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+def is_each_row_counted_once(world, books_url, log, count):
+    store = SqlMonitorStore(open_database(books_url), RULES)
     clean = MemoryEventLog()
     write(world, clean, range(count))
     found = world.books(store)
@@ -122,12 +138,12 @@ def is_each_row_counted_once(world, tmp_path, log, count):
     return found == world.books(world.recount(log)) == world.books(world.recount(clean))
 
 
-def overtake(world, tmp_path, log, fatal, after, bug=""):
+def overtake(world, tmp_path, books_url, log, fatal, after, bug=""):
     """Stop a monitor, let another read everything, write more, resume; returns what the resumed one said."""
     write(world, log, range(NUM_ROWS))
-    stopped = start_stopped(tmp_path, fatal, after, bug)
+    stopped = start_stopped(tmp_path, books_url, fatal, after, bug)
     try:
-        other = start(tmp_path)
+        other = start(tmp_path, books_url)
         other.communicate("go\n", timeout=LIMIT_S)
         assert other.returncode == 0
         write(world, log, range(NUM_ROWS, 2 * NUM_ROWS))
@@ -142,25 +158,27 @@ def overtake(world, tmp_path, log, fatal, after, bug=""):
 
 # BEGIN: a batch is polled, nothing is locked, and another monitor goes past it.
 @pytest.mark.parametrize(("fatal", "after"), [("BEGIN", 3), ("BEGIN", 6), ("BEGIN", 14), ("BEGIN", 20)])
-def test_a_monitor_that_was_stopped_between_batches_is_told_that_it_was_overtaken(world, tmp_path, log, fatal, after):
-    assert "another monitor was first" in overtake(world, tmp_path, log, fatal, after)
-    assert is_each_row_counted_once(world, tmp_path, log, 2 * NUM_ROWS)
+def test_a_monitor_that_was_stopped_between_batches_is_told_that_it_was_overtaken(
+    world, tmp_path, books_url, log, fatal, after
+):
+    assert "another monitor was first" in overtake(world, tmp_path, books_url, log, fatal, after)
+    assert is_each_row_counted_once(world, books_url, log, 2 * NUM_ROWS)
 
 
-def test_without_the_fence_the_same_run_is_found_out(world, tmp_path, log):
-    overtake(world, tmp_path, log, "BEGIN", 6, bug="no fence")
-    assert not is_each_row_counted_once(world, tmp_path, log, 2 * NUM_ROWS)
+def test_without_the_fence_the_same_run_is_found_out(world, tmp_path, books_url, log):
+    overtake(world, tmp_path, books_url, log, "BEGIN", 6, bug="no fence")
+    assert not is_each_row_counted_once(world, books_url, log, 2 * NUM_ROWS)
 
 
 @pytest.mark.parametrize(
-    ("fatal", "after"), [("UPDATE offsets", 3), ("INSERT INTO counts", 9), ("COMMIT", 4), ("COMMIT", 12)]
+    ("fatal", "after"), [("UPDATE offsets", 3), ("INSERT INTO counts", 9), ("COMMIT", 4), ("COMMIT", 13)]
 )
 def test_a_monitor_that_was_stopped_inside_a_transaction_blocks_and_then_counts_once(
-    world, tmp_path, log, fatal, after
+    world, tmp_path, books_url, log, fatal, after
 ):
     write(world, log, range(NUM_ROWS))
-    other = start(tmp_path)
-    stopped = start_stopped(tmp_path, fatal, after)
+    other = start(tmp_path, books_url)
+    stopped = start_stopped(tmp_path, books_url, fatal, after)
     try:
         go(other)
         # The lock is held by a process that stands still: the other says so and stays alive.
@@ -172,4 +190,25 @@ def test_a_monitor_that_was_stopped_inside_a_transaction_blocks_and_then_counts_
             process.kill()
             process.wait()
     assert stopped.returncode == other.returncode == 0, outputs
-    assert is_each_row_counted_once(world, tmp_path, log, NUM_ROWS)
+    assert is_each_row_counted_once(world, books_url, log, NUM_ROWS)
+
+
+@pytest.mark.parametrize(("fatal", "after"), [("UPDATE offsets", 3), ("COMMIT", 13)])
+def test_a_server_ends_the_transaction_of_a_monitor_that_stands_still(world, tmp_path, postgres, log, fatal, after):
+    url = world.postgres_url(postgres)
+    write(world, log, range(NUM_ROWS))
+    stopped = start_stopped(tmp_path, url, fatal, after, "impatient server")
+    try:
+        other = start(tmp_path, url, bug="impatient server")
+        # It reads everything while the first one stands still.
+        output, _ = other.communicate("go\n", timeout=LIMIT_S)
+        assert other.returncode == 0, output
+        assert is_each_row_counted_once(world, url, log, NUM_ROWS)
+        stopped.send_signal(signal.SIGCONT)
+        output, _ = stopped.communicate(timeout=LIMIT_S)
+    finally:
+        stopped.kill()
+        stopped.wait()
+    assert stopped.returncode == 0
+    assert "cannot read events now" in output
+    assert is_each_row_counted_once(world, url, log, NUM_ROWS)

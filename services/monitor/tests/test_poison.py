@@ -15,7 +15,8 @@ from dragoman_monitor.contracts import RULES
 from dragoman_monitor.dead_letter import MAX_KEPT_BYTES
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
 from dragoman_monitor.memory import MemoryMonitorStore
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def store(request, tmp_path):
     if request.param == "memory":
         yield MemoryMonitorStore(RULES)
     else:
-        store = SqliteMonitorStore(tmp_path / "monitor.db", RULES)
+        store = SqlMonitorStore(sqlite_database(tmp_path / "monitor.db"), RULES)
         yield store
         store.close()
 
@@ -79,6 +80,8 @@ def test_each_poison_is_in_the_dead_letters_once_and_the_good_are_all_counted(wo
         original = messages[letter.offset]
         assert dict(letter.headers) == original.headers
         assert letter.value == original.value[:MAX_KEPT_BYTES]
+    reasons = [record.headers["ce_reason"].decode() for record in log.read(DEAD_LETTERS, 0, 100)]
+    assert all(letter.reason.startswith(reason) for letter, reason in zip(letters, reasons, strict=True))
     windows, _ = world.books(store)
     clean_log, clean_store = MemoryEventLog(), MemoryMonitorStore(RULES)
     clean_log.write(PREDICTIONS, [world.message(world.prediction(n)) for n in range(100)])

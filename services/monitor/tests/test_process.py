@@ -20,7 +20,8 @@ from dragoman_events.sqlite_log import SqliteEventLog
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.settings import PREFIX, Settings
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
+from dragoman_monitor.sqlite import sqlite_database
 
 START_LIMIT_S = 30
 POLL_S = 0.01
@@ -94,7 +95,7 @@ def test_a_setting_that_cannot_be_is_refused_by_name(environment, name, value):
 
 
 def test_an_unknown_event_log_ends_the_process(environment):
-    variables = environment[1] | {PREFIX + "EVENTS_URL": "kafka://broker:9092"}
+    variables = environment[1] | {PREFIX + "EVENTS_URL": "redis://broker:6379"}
     ended = subprocess.run(
         [sys.executable, "-m", "dragoman_monitor"],
         env=os.environ | variables,
@@ -104,17 +105,19 @@ def test_an_unknown_event_log_ends_the_process(environment):
         check=False,
     )
     assert ended.returncode != 0
-    assert "kafka" in ended.stderr
+    assert "redis" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
 def test_a_reader_that_cannot_go_on_ends_the_process(world, tmp_path, environment):
     # A defect in the books: nothing that waiting would heal, and nothing to be served beside.
-    store = SqliteMonitorStore(tmp_path / "monitor.db", CountingRules())
-    store._writer.execute(
-        "CREATE TRIGGER defect BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'planted'); END"
-    )
-    store.close()
+    database = sqlite_database(tmp_path / "monitor.db")
+    SqlMonitorStore(database, CountingRules())
+    with database.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER defect BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'planted'); END"
+        )
+    database.close()
     log = SqliteEventLog(tmp_path / "events.db")
     log.write(PREDICTIONS, [world.message(world.prediction(1))])
     log.close()

@@ -23,7 +23,7 @@ from dragoman_monitor.dead_letter_topic import DeadLetterTopic
 from dragoman_monitor.retention import Retention
 from dragoman_monitor.servicer import POLICY, MonitorServicer
 from dragoman_monitor.settings import PREFIX, Settings
-from dragoman_monitor.sqlite import SqliteMonitorStore
+from dragoman_monitor.sql import SqlMonitorStore
 
 NAME = "monitor"
 
@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 async def run(settings: Settings) -> None:
     """Serve reports and read the topics until the process is asked to stop."""
-    log = open_log(settings.events_url)
-    store = SqliteMonitorStore(settings.state_path(), settings.rules())
+    log = open_log(settings.events_url, settings.kafka)
+    store = SqlMonitorStore(settings.database(), settings.rules())
     send = DeadLetterTopic(log).send
     stop = threading.Event()
     readers: list[TopicReader | Retention] = [

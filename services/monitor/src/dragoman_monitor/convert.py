@@ -3,6 +3,7 @@
 """Between protobuf and the monitor's nouns: events in, dead letters and reports out. Pure."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,6 +20,8 @@ from dragoman_monitor.measures import Measures
 from dragoman_monitor.prediction import Label, Prediction, RowKey
 
 SOURCE = "dragoman/monitor"
+MAX_REASON_BYTES: Final = 1_024
+"""Of a dead letter's reason in its header; all of it is in the value."""
 
 OTHER_TEXT = "other"
 """How merged labels read; flags tell them from a label of that name."""
@@ -82,7 +85,15 @@ def dead_letter_to_event(letter: DeadLetter) -> CloudEvent:
         subject=f"{letter.topic}/{letter.partition}/{letter.offset}",
         event_id=letter.event_id,
         time=datetime.fromtimestamp(letter.reject_time_us / 1_000_000, UTC),
+        # For whoever looks at the topic with a broker's own tools.
+        extensions={"reason": _header_text(letter.reason)}
+        | ({"tenant": letter.tenant} if letter.tenant.isprintable() and letter.tenant else {}),
     )
+
+
+def _header_text(text: str) -> str:
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return printable.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def measures_to_pb(measures: Measures, matrix: Matrix, rules: CountingRules) -> pb.Measures:

@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the monitor can be told, from DRAGOMAN_MONITOR_* (see README.md)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.server import ServerSettings
+from dragoman_common.settings import Secret
+from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_monitor.consumer import ConsumerSettings
 from dragoman_monitor.counts import CountingRules
+from dragoman_monitor.database import Database
+from dragoman_monitor.opening import open_database, read_password
 from dragoman_monitor.retention import DAY_S, RetentionSettings
 from dragoman_monitor.sketch import Sketch
 
@@ -20,9 +24,15 @@ MAX_DAYS = 36_500
 class Settings:
     server: ServerSettings
     events_url: str
-    """The event log: sqlite:///absolute/path/events.db."""
+    """The event log: sqlite:///absolute/path/events.db, or kafka://host:port,host:port."""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    """How to talk to the brokers of a kafka:// log."""
     state_url: str
-    """The monitor's books: sqlite:///absolute/path/monitor.db."""
+    """The monitor's books: sqlite:///absolute/path/monitor.db, or postgresql://user@host:port/database?sslmode=..."""
+    state_password: Secret | None = None
+    """Of the Postgres user."""
+    state_password_file: Path | None = None
+    """Instead of state_password."""
     window_s: int = 60
     """A window's length. Shorter shows more and keeps more rows."""
     coverage_threshold: float = 0.9
@@ -45,7 +55,10 @@ class Settings:
         if not 0 < self.latency_relative_error < 1:
             raise ValueError("latency_relative_error must lie between 0 and 1")
         self.rules()
-        self.state_path()
+        try:
+            self.database().close()
+        except InvalidArgumentError as error:
+            raise ValueError(error.message) from None
         for name in ("max_batch_records", "poll_timeout_ms", "max_report_windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -69,9 +82,10 @@ class Settings:
         """How long detail is kept."""
         return RetentionSettings(row_s=self.row_days * DAY_S, waiting_label_s=self.waiting_feedback_days * DAY_S)
 
-    def state_path(self) -> Path:
-        """The file of the books."""
-        parts = urlsplit(self.state_url)
-        if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
-            raise ValueError("state_url must be sqlite:///absolute/path/monitor.db")
-        return Path("/" + unquote(parts.path).lstrip("/"))
+    def database(self) -> Database:
+        """Where the books are; nothing is connected yet.
+
+        Raises:
+            InvalidArgumentError: the URL or the password's source is none; never with a secret's text.
+        """
+        return open_database(self.state_url, password=read_password(self.state_password, self.state_password_file))
