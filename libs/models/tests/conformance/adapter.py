@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
 """This library as the "adapter" that conformance suites of OpenSSF Model Signing drive, for the key method.
