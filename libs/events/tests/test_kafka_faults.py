@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -117,6 +118,12 @@ def test_everything_ends_within_its_limit_while_no_broker_is_there(log, open_kaf
             began_s = time.monotonic()
             with pytest.raises(UnavailableError):
                 call()
+        began_s = time.monotonic()
+        # Nor do those that start together wait for one another.
+        with ThreadPoolExecutor(8) as threads:
+            calls = [threads.submit(late.append, JOBS, b"k", [event(6)]) for _ in range(8)]
+        assert all(isinstance(call.exception(), UnavailableError) for call in calls)
+        assert time.monotonic() - began_s < LIMIT_S + GRACE_S
         began_s = time.monotonic()
         with deadline.within(0.3), pytest.raises(UnavailableError):
             log.append(JOBS, b"k", [event(3)])

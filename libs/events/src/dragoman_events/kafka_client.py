@@ -6,6 +6,7 @@ Settings -> librdkafka's properties; KafkaException -> DragomanError, with no se
 """
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -117,3 +118,18 @@ def allowed_s(limit_ms: int) -> float:
     """How long to wait: the limit, or what the call being handled has left."""
     left_s = deadline.remaining_s()
     return limit_ms / 1000 if left_s is None else min(limit_ms / 1000, left_s)
+
+
+@contextmanager
+def held(lock: threading.Lock, limit_ms: int, doing: str) -> Iterator[None]:
+    """Hold a lock that others may hold while they wait for Kafka.
+
+    Raises:
+        UnavailableError: they held it for as long as this caller may wait.
+    """
+    if not lock.acquire(timeout=allowed_s(limit_ms)):
+        raise UnavailableError(f"Kafka keeps others waiting, too, {doing}.")
+    try:
+        yield
+    finally:
+        lock.release()

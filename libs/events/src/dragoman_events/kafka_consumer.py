@@ -17,6 +17,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from dragoman_common import deadline
 from dragoman_events.kafka_client import REFUSALS, allowed_s, error_of, opening, translated
 from dragoman_events.kafka_record import record_of
 from dragoman_events.kafka_settings import KafkaSettings
@@ -128,6 +129,15 @@ class KafkaConsumer:
                 raise error_of(answer.error, doing)
 
     def committed(self) -> dict[int, int]:
+        with deadline.within(self._settings.kafka_request_timeout_ms / 1000):
+            return self._committed()
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._consumer.close()
+
+    def _committed(self) -> dict[int, int]:
         count = self._topics.num_partitions(self._topic) or 0
         places = [TopicPartition(self._name, partition) for partition in range(count)]
         if not places:
@@ -139,11 +149,6 @@ class KafkaConsumer:
             if answer.error is not None:
                 raise error_of(answer.error, doing)
         return {answer.partition: answer.offset for answer in answers if answer.offset >= 0}
-
-    def close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._consumer.close()
 
     def _records(self, messages: list[KafkaMessage]) -> list[Record]:
         records = []

@@ -10,6 +10,8 @@ Owns nothing but the four together. Needs the extra ``kafka``.
 
 from collections.abc import Sequence
 
+from dragoman_common import deadline
+from dragoman_common.errors import DragomanError
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.kafka_client import client_config
 from dragoman_events.kafka_consumer import KafkaConsumer, consumer_config
@@ -39,7 +41,11 @@ class KafkaEventLog:
         self._settings = settings
         self._config = client_config(brokers, settings)
         self._topics = KafkaTopics(self._config, settings)
-        self._topics.prepare(TOPICS)
+        try:
+            self._topics.prepare(TOPICS)
+        except DragomanError:
+            self._topics.close()
+            raise
         self._writer = KafkaWriter(producer_config(self._config, settings), settings)
         self._reader = KafkaReader(self._config, settings)
 
@@ -49,16 +55,20 @@ class KafkaEventLog:
     def write(self, topic: str, messages: Sequence[Message]) -> list[int]:
         if not messages:
             return []
-        self._topics.ensure(topic)
-        return self._writer.write(self._topics.name(topic), messages)
+        # One limit for all of it: the first append to a topic looks at the topic, too.
+        with deadline.within(self._settings.kafka_delivery_timeout_ms / 1000):
+            self._topics.ensure(topic)
+            return self._writer.write(self._topics.name(topic), messages)
 
     def read(self, topic: str, offset: int, max_records: int, *, partition: int = 0) -> list[Record]:
-        if partition >= (self._topics.num_partitions(topic) or 0):
-            return []
-        return self._reader.read(topic, self._topics.name(topic), partition, offset, max_records)
+        with deadline.within(self._settings.kafka_request_timeout_ms / 1000):
+            if partition >= (self._topics.num_partitions(topic) or 0):
+                return []
+            return self._reader.read(topic, self._topics.name(topic), partition, offset, max_records)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        return self._topics.ends(topic) or {0: 0}
+        with deadline.within(self._settings.kafka_request_timeout_ms / 1000):
+            return self._topics.ends(topic) or {0: 0}
 
     def consumer(self, topic: str, group: str) -> KafkaConsumer:
         self._topics.ensure(topic)
@@ -68,3 +78,4 @@ class KafkaEventLog:
     def close(self) -> None:
         self._writer.close()
         self._reader.close()
+        self._topics.close()

@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from dragoman_common.errors import UnavailableError
-from dragoman_events.kafka_client import allowed_s, error_of, opening, translated
+from dragoman_events.kafka_client import allowed_s, error_of, held, opening, translated
 from dragoman_events.kafka_record import record_of
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_events.ports import Record
@@ -53,7 +53,7 @@ class KafkaReader:
         """
         doing = f"reading {topic}/{partition}"
         ends_s = time.monotonic() + allowed_s(self._settings.kafka_request_timeout_ms)
-        with self._lock, translated(doing):
+        with held(self._lock, self._settings.kafka_request_timeout_ms, doing), translated(doing):
             if self._consumer is None:
                 with opening():
                     self._consumer = Consumer(self._config)

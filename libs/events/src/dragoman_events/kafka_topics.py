@@ -27,7 +27,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from dragoman_common.errors import FailedPreconditionError, UnavailableError
-from dragoman_events.kafka_client import REFUSALS, KafkaRefusesError, allowed_s, opening, translated
+from dragoman_events.kafka_client import REFUSALS, KafkaRefusesError, allowed_s, held, opening, translated
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_events.topics import LAYOUTS, SLOW, TopicLayout
 
@@ -51,9 +51,9 @@ class KafkaTopics:
 
     def __init__(self, config: dict[str, Any], settings: KafkaSettings) -> None:
         self._settings = settings
-        self._refusal: KafkaError | None = None
+        self._refusals = _Refusals()
         with opening():
-            self._admin = AdminClient(config | {"error_cb": self._note_error})
+            self._client: AdminClient | None = AdminClient(config | {"error_cb": self._refusals.note})
         self._seen: set[str] = set()
         self._lock = threading.Lock()
 
@@ -82,7 +82,9 @@ class KafkaTopics:
             FailedPreconditionError: one is missing and may not be made, or is not as it must be.
             UnavailableError: Kafka cannot be asked now.
         """
-        with self._lock:
+        if self._seen.issuperset(topics):
+            return
+        with held(self._lock, self._settings.kafka_request_timeout_ms, f"checking {', '.join(topics)}"):
             new = [topic for topic in topics if topic not in self._seen]
             if not new:
                 return
@@ -127,8 +129,19 @@ class KafkaTopics:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         timeout_s = allowed_s(self._settings.kafka_request_timeout_ms)
         asked = {TopicPartition(name, partition): latest for partition in range(count)}
-        answers = self._admin.list_offsets(asked, request_timeout=timeout_s)
+        answers = self._admin().list_offsets(asked, request_timeout=timeout_s)
         return {place.partition: _result(answer, timeout_s).offset for place, answer in answers.items()}
+
+    def close(self) -> None:
+        """Free the client. Idempotent."""
+        # Here and now: it has no close of its own, and must not be left to the garbage collector, which takes its
+        # callbacks away while its threads still use them.
+        self._client = None
+
+    def _admin(self) -> AdminClient:
+        if self._client is None:
+            raise UnavailableError("The event log is closed.")
+        return self._client
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
@@ -137,17 +150,13 @@ class KafkaTopics:
                 yield
         except UnavailableError as error:
             # The library says why only to whoever polls.
-            self._admin.poll(0)
-            refusal, self._refusal = self._refusal, None
+            self._admin().poll(0)
+            refusal = self._refusals.take()
             if refusal is None:
                 raise
             raise KafkaRefusesError(
                 f"Kafka refuses this service, {doing}. ({refusal.name()}: {refusal.str()})"
             ) from error
-
-    def _note_error(self, error: KafkaError) -> None:
-        if error.code() in REFUSALS:
-            self._refusal = error
 
     def _describe(self, topics: Sequence[str]) -> dict[str, Any]:
         """Per topic the library's description, or None where there is no such topic."""
@@ -156,7 +165,7 @@ class KafkaTopics:
         names = [self.name(topic) for topic in topics]
         found: dict[str, Any] = {}
         with self._asking(doing):
-            answers = self._admin.describe_topics(TopicCollection(names), request_timeout=timeout_s)
+            answers = self._admin().describe_topics(TopicCollection(names), request_timeout=timeout_s)
             for topic, name in zip(topics, names, strict=True):
                 try:
                     found[topic] = _result(answers[name], timeout_s)
@@ -193,7 +202,7 @@ class KafkaTopics:
             for topic in topics
         ]
         with self._asking(doing):
-            for answer in self._admin.create_topics(new, request_timeout=timeout_s).values():
+            for answer in self._admin().create_topics(new, request_timeout=timeout_s).values():
                 try:
                     _result(answer, timeout_s)
                 except KafkaException as error:
@@ -230,11 +239,26 @@ class KafkaTopics:
         timeout_s = allowed_s(self._settings.kafka_request_timeout_ms)
         asked = {ConfigResource(ResourceType.TOPIC, self.name(topic)): topic for topic in topics}
         with self._asking(doing):
-            answers = self._admin.describe_configs(list(asked), request_timeout=timeout_s)
+            answers = self._admin().describe_configs(list(asked), request_timeout=timeout_s)
             return {
                 asked[resource]: {entry.name: entry.value for entry in _result(answer, timeout_s).values()}
                 for resource, answer in answers.items()
             }
+
+
+class _Refusals:
+    """The last refusal that the client told of. Apart from the client's owner, so that they are no cycle."""
+
+    def __init__(self) -> None:
+        self._last: KafkaError | None = None
+
+    def note(self, error: KafkaError) -> None:
+        if error.code() in REFUSALS:
+            self._last = error
+
+    def take(self) -> KafkaError | None:
+        last, self._last = self._last, None
+        return last
 
 
 def _problems(description: Any, config: Mapping[str, str], *, layout: TopicLayout, copies: int) -> Iterator[str]:
