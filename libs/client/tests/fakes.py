@@ -281,6 +281,12 @@ class Worker:
 class Monitor:
     def __init__(self) -> None:
         self.report: monitor_pb2.GetReportResponse | None = None
+        self.usage = monitor_pb2.GetUsageResponse()
+        self.usage_requests: list[monitor_pb2.GetUsageRequest] = []
+
+    async def GetUsage(self, request: monitor_pb2.GetUsageRequest, _: object) -> monitor_pb2.GetUsageResponse:
+        self.usage_requests.append(request)
+        return self.usage
 
     async def GetReport(self, request: monitor_pb2.GetReportRequest, _: object) -> monitor_pb2.GetReportResponse:
         if self.report is not None:

@@ -225,6 +225,14 @@ class OperatorClient:
         with explained(self._targets.monitor):
             return await self._monitor.GetReport(monitor_pb2.GetReportRequest(model=model, version=version or 0))
 
+    async def usage(self, start: datetime, end: datetime, span_s: int) -> monitor_pb2.GetUsageResponse:
+        """What the tenant used in each span that begins in [start, end)."""
+        request = monitor_pb2.GetUsageRequest(span_s=span_s)
+        request.start_time.FromDatetime(start)
+        request.end_time.FromDatetime(end)
+        with explained(self._targets.monitor):
+            return await self._monitor.GetUsage(request)
+
     async def watch_loaded(self, *, timeout_s: float) -> AsyncIterator[list[worker_pb2.LoadedVersion]]:
         """All that the worker holds of the tenant's versions: now, and again at each change and heartbeat.
 

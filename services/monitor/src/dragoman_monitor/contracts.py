@@ -14,6 +14,7 @@ from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, EXPIRED, LATE, LOST, UNJOINED, Batch
 from dragoman_monitor.ports import FencedError, MonitorStore, Query, Series
 from dragoman_monitor.prediction import Label, Prediction, RowKey
+from dragoman_monitor.usage import Usage, UsageQuery, usage_of
 
 RULES: Final = CountingRules(window_s=60)
 TOPIC: Final = "contract.topic"
@@ -294,6 +295,26 @@ class MonitorStoreContract:
         store.apply(batch(prediction()))
         store.snapshot(Query(tenant="acme", model="r8")).windows[STABLE][START_US].clear()
         assert counts_of(store)[STABLE][CODE, "OK", ""] == 1
+
+    def test_usage_is_added_up_by_span_model_and_version_for_one_tenant(self, store: MonitorStore) -> None:
+        later = START_US + 61 * MINUTE_US
+        store.apply(
+            batch(
+                prediction("r-1", num_tokens=20),
+                prediction("r-1", row=1, num_tokens=5, accept_time_us=START_US + MINUTE_US),
+                prediction("r-1", version=2, arm="shadow"),
+                prediction("r-2", version=2, arm="canary", stands_for=3),
+                prediction("r-3", accept_time_us=later, code="UNAVAILABLE", label=""),
+                prediction("r-4", tenant="other"),
+            )
+        )
+        query = UsageQuery(tenant="acme", start_us=START_US, end_us=START_US + 120 * MINUTE_US, span_s=3600)
+        hour = later - MINUTE_US
+        assert usage_of(store.usage(query)) == [
+            Usage(start_us=START_US, model="r8", version=1, num_requests=1, num_rows=2, num_tokens=25),
+            Usage(start_us=START_US, model="r8", version=2, num_requests=3, num_rows=3, num_tokens=60),
+            Usage(start_us=hour, model="r8", version=1, num_requests=1, num_rows=0, num_tokens=0),
+        ]
 
     def test_closing_twice_is_harmless(self, store: MonitorStore) -> None:
         store.close()

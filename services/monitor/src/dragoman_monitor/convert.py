@@ -18,8 +18,10 @@ from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.matrix import OTHER, Matrix
 from dragoman_monitor.measures import Measures
 from dragoman_monitor.prediction import Label, Prediction, RowKey
+from dragoman_monitor.usage import Usage
 
 SOURCE = "dragoman/monitor"
+MAX_RATE_DIGITS: Final = 9
 MAX_REASON_BYTES: Final = 1_024
 """Of a dead letter's reason in its header; all of it is in the value."""
 
@@ -49,6 +51,7 @@ def prediction_from_record(record: Record) -> Prediction:
         is_truncated=message.truncated,
         accept_time_us=_time_us(message.accept_time),
         latency_ms=message.latency_ms,
+        stands_for=_stands_for(event),
     )
 
 
@@ -94,6 +97,25 @@ def dead_letter_to_event(letter: DeadLetter) -> CloudEvent:
 def _header_text(text: str) -> str:
     printable = "".join(character if character.isprintable() else "?" for character in text)
     return printable.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
+def usage_to_pb(usage: Usage) -> pb.Usage:
+    """One line of a bill."""
+    return pb.Usage(
+        start_time=time_to_pb(usage.start_us),
+        model=usage.model,
+        version=usage.version,
+        num_requests=usage.num_requests,
+        num_rows=usage.num_rows,
+        num_tokens=usage.num_tokens,
+    )
+
+
+def _stands_for(event: CloudEvent) -> int:
+    text = event.extensions.get("sampledrate", "1")
+    if not text.isascii() or not text.isdecimal() or len(text) > MAX_RATE_DIGITS:
+        raise InvalidArgumentError(f"sampledrate is {text[:20]!r}; it must be a whole number.")
+    return int(text)
 
 
 def measures_to_pb(measures: Measures, matrix: Matrix, rules: CountingRules) -> pb.Measures:

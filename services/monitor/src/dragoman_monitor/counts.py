@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from dragoman_monitor.prediction import OK, Prediction, RowKey
+from dragoman_monitor.prediction import OK, SHADOW, Prediction, RowKey
 from dragoman_monitor.sketch import Sketch
 from dragoman_monitor.window import WindowKey, window_start_us
 
@@ -30,6 +30,11 @@ COVERED_CORRECT: Final = "covered_correct"
 TRUNCATED: Final = "truncated"
 TOKENS: Final = "tokens"
 UNKNOWN_TOKENS: Final = "unknown_tokens"
+# Usage: what sampled events stand for is in them.
+REQUESTS: Final = "used_requests"
+ROWS: Final = "used_rows"
+ROW_TOKENS: Final = "used_tokens"
+USAGE: Final = (REQUESTS, ROWS, ROW_TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +106,18 @@ def prediction_counts(prediction: Prediction, rules: CountingRules) -> Counts:
         counts[TOKENS, "", ""] = prediction.num_tokens
     if prediction.num_unknown_tokens:
         counts[UNKNOWN_TOKENS, "", ""] = prediction.num_unknown_tokens
+    counts.update(_usage_counts(prediction))
     return counts
+
+
+def _usage_counts(prediction: Prediction) -> Counts:
+    counts: Counts = Counter()
+    if prediction.arm != SHADOW:
+        counts[REQUESTS, "", ""] = prediction.stands_for * (prediction.key.row == 0)
+        if prediction.code == OK:
+            counts[ROWS, "", ""] = prediction.stands_for
+            counts[ROW_TOKENS, "", ""] = prediction.stands_for * prediction.num_tokens
+    return +counts
 
 
 def label_counts(prediction: Counted, true_label: str) -> Counts:

@@ -6,11 +6,12 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-from dragoman_monitor.counts import Counted, CountingRules, Counts
+from dragoman_monitor.counts import USAGE, Counted, CountingRules, Counts
 from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, TallyKey, join
 from dragoman_monitor.ports import FencedError, Query, Send, Series, Snapshot
 from dragoman_monitor.prediction import Label, RowKey
+from dragoman_monitor.usage import UsageQuery, UsageSum
 from dragoman_monitor.window import WindowKey
 
 
@@ -101,6 +102,23 @@ class MemoryMonitorStore:
                     tallies[name] += count
             snapshot.tallies = dict(tallies)
             return snapshot
+
+    def usage(self, query: UsageQuery) -> list[UsageSum]:
+        span_us = query.span_s * 1_000_000
+        with self._lock:
+            return [
+                UsageSum(
+                    start_us=window.start_us // span_us * span_us,
+                    model=window.model,
+                    version=window.version,
+                    name=name,
+                    count=counts[name, "", ""],
+                )
+                for window, counts in self._counts.items()
+                if window.tenant == query.tenant and query.start_us <= window.start_us < query.end_us
+                for name in USAGE
+                if counts[name, "", ""]
+            ]
 
     def close(self) -> None:
         """Nothing is held."""

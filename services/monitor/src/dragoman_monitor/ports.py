@@ -16,6 +16,7 @@ from dragoman_common.errors import AbortedError, FailedPreconditionError
 from dragoman_monitor.counts import Counts
 from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.join import Batch
+from dragoman_monitor.usage import UsageQuery, UsageSum
 
 
 class FencedError(AbortedError):
@@ -117,6 +118,14 @@ class MonitorStore(Protocol):
 
     def snapshot(self, query: Query) -> Snapshot:
         """What is known, all at one moment.
+
+        Raises:
+            UnavailableError: the store cannot be reached.
+        """
+        ...
+
+    def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """The tenant's usage counters (counts.USAGE), added up per span, model and version, in any order.
 
         Raises:
             UnavailableError: the store cannot be reached.

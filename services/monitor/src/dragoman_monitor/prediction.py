@@ -13,7 +13,8 @@ from typing import Final
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_monitor.sketch import MAX_VALUE
 
-ARMS: Final = ("stable", "canary", "shadow")
+SHADOW: Final = "shadow"
+ARMS: Final = ("stable", "canary", SHADOW)
 OK: Final = "OK"
 
 MAX_NAME_BYTES: Final = 256
@@ -22,6 +23,7 @@ MAX_LABEL_CHARS: Final = 128
 """Of a label, as in a model's package: a longer one is no label of any model. It bounds what one label can take."""
 MAX_LABEL_BYTES: Final = 4 * MAX_LABEL_CHARS
 MAX_ROW: Final = 1_000_000
+MAX_STANDS_FOR: Final = 10_000_000
 MAX_TIME_US: Final = 253_402_300_799_999_999
 """The end of the year 9999, the last that protobuf's Timestamp knows."""
 
@@ -66,6 +68,8 @@ class Prediction:
     accept_time_us: int
     """Microseconds since 1970, UTC."""
     latency_ms: float
+    stands_for: int = 1
+    """Requests that the event stands for, where a tenant's events are sampled."""
 
     def __post_init__(self) -> None:
         check_text("model", self.model, MAX_NAME_BYTES)
@@ -82,6 +86,8 @@ class Prediction:
                 f"num_unknown_tokens is {self.num_unknown_tokens} of {self.num_tokens} tokens; it cannot be."
             )
         check_time("accept_time", self.accept_time_us)
+        if not 1 <= self.stands_for <= MAX_STANDS_FOR:
+            raise InvalidArgumentError(f"sampledrate is {self.stands_for}; it must lie in 1..{MAX_STANDS_FOR}.")
         if self.code == OK:
             check_label("label", self.label)
             # A softmax in float32 can end a few units of the last place above 1.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The gRPC face: GetReport -> the caller's own counters -> measures. Owns the policy of its methods, no rules."""
+"""The gRPC face: the caller's own counters -> measures, usage. Owns the policy of its methods, no rules."""
 
 import asyncio
 from typing import Any, Final
@@ -15,9 +15,11 @@ from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor import convert
 from dragoman_monitor.counts import CountingRules
 from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, EXPIRED, LATE, LOST, UNJOINED
+from dragoman_monitor.metrics import lag as lag_of
 from dragoman_monitor.ports import MonitorStore, Query, Snapshot
 from dragoman_monitor.prediction import MAX_NAME_BYTES, check_text
 from dragoman_monitor.report import version_reports
+from dragoman_monitor.usage import DAY_S, UsageQuery, usage_of
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["MonitorService"]
 POLICY: Final = {
@@ -61,9 +63,35 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         context: Any,  # noqa: ARG002 -- gRPC's
     ) -> pb.GetReportResponse:
         """Counts and measures of the caller's tenant; a model without counts has an empty report."""
-        query = _query(current_caller().tenant, request)
+        query = _query(_tenant(), request)
         deadline.check("reading the books")
         return await asyncio.to_thread(self._report, query, with_windows=request.with_windows)
+
+    async def GetUsage(  # noqa: N802 -- gRPC's
+        self,
+        request: pb.GetUsageRequest,
+        context: Any,  # noqa: ARG002 -- gRPC's
+    ) -> pb.GetUsageResponse:
+        """What the caller's tenant used."""
+        query = UsageQuery(
+            tenant=_tenant(),
+            start_us=convert.time_from_request("start_time", request.start_time),
+            end_us=convert.time_from_request("end_time", request.end_time),
+            span_s=request.span_s or DAY_S,
+        )
+        query.check(window_s=self._rules.window_s, max_spans=self._max_windows)
+        deadline.check("reading the books")
+        return await asyncio.to_thread(self._usage, query)
+
+    def _usage(self, query: UsageQuery) -> pb.GetUsageResponse:
+        # The lag first: what is counted in between makes it too large, never too small.
+        lag = lag_of(PREDICTIONS, log=self._log, store=self._store)
+        reply = pb.GetUsageResponse(
+            usage=[convert.usage_to_pb(usage) for usage in usage_of(self._store.usage(query))], predictions_lag=lag
+        )
+        if reply.ByteSize() > self._max_bytes:
+            raise InvalidArgumentError("the usage does not fit into one reply; ask for less time or longer spans")
+        return reply
 
     def _report(self, query: Query, *, with_windows: bool) -> pb.GetReportResponse:
         snapshot = self._store.snapshot(query)
@@ -99,9 +127,14 @@ class MonitorServicer(pb_grpc.MonitorServiceServicer):
         return sum(end - snapshot.offsets.get((topic, partition), 0) for partition, end in ends.items())
 
 
-def _query(tenant: str, request: pb.GetReportRequest) -> Query:
+def _tenant() -> str:
+    tenant = current_caller().tenant
     if not tenant:
         raise InvalidArgumentError("no tenant: send the metadata entry dragoman-tenant")
+    return tenant
+
+
+def _query(tenant: str, request: pb.GetReportRequest) -> Query:
     check_text("model", request.model, MAX_NAME_BYTES)
     if request.version < 0:
         raise InvalidArgumentError("version must not be negative; 0 is every version")

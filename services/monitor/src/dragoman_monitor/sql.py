@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Select, Table, delete, exists, func, insert, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dragoman_events.sqlite_file import dump_headers, load_headers
-from dragoman_monitor.counts import Counted, CountingRules
+from dragoman_monitor.counts import USAGE, Counted, CountingRules
 from dragoman_monitor.database import Database
 from dragoman_monitor.dead_letter import DeadLetter
 from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, Outcome, TallyKey, join
@@ -36,6 +36,7 @@ from dragoman_monitor.tables import (
     TALLIES,
     WAITING_DEAD_LETTERS,
 )
+from dragoman_monitor.usage import UsageQuery, UsageSum
 from dragoman_monitor.window import WindowKey
 
 _FORGET_ROWS: Final = 1_000
@@ -120,6 +121,25 @@ class SqlMonitorStore:
             for topic, partition, following in connection.execute(select(OFFSETS)):
                 snapshot.offsets[topic, partition] = following
         return snapshot
+
+    def usage(self, query: UsageQuery) -> list[UsageSum]:
+        span_us = query.span_s * 1_000_000
+        start_us = (COUNTS.c.start_us - COUNTS.c.start_us % span_us).label("span_us")
+        statement = (
+            select(start_us, COUNTS.c.model, COUNTS.c.version, COUNTS.c.name, func.sum(COUNTS.c["count"]))
+            .where(
+                COUNTS.c.tenant == query.tenant,
+                COUNTS.c.start_us >= query.start_us,
+                COUNTS.c.start_us < query.end_us,
+                COUNTS.c.name.in_(USAGE),
+            )
+            .group_by("span_us", COUNTS.c.model, COUNTS.c.version, COUNTS.c.name)
+        )
+        with self._database.reading() as connection:
+            return [
+                UsageSum(start_us=start_us, model=model, version=version, name=name, count=int(count))
+                for start_us, model, version, name, count in connection.execute(statement)
+            ]
 
     def close(self) -> None:
         self._database.close()

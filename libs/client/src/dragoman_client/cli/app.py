@@ -24,6 +24,7 @@ from dragoman_client.cli.report import report
 from dragoman_client.cli.session import Session
 from dragoman_client.cli.train import train
 from dragoman_client.cli.trust import rollback, verify, withdraw
+from dragoman_client.cli.usage import usage
 from dragoman_client.local.home import Home
 
 app = typer.Typer(
@@ -58,7 +59,7 @@ def root(
     ctx.obj = Session(home=chosen, environ=os.environ)
 
 
-for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report):
+for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report, usage):
     app.command()(command)
 for command_of_trust in (approve, rollback, withdraw, verify, repair, lineage, gc):
     app.command()(command_of_trust)
