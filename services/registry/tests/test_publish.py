@@ -107,6 +107,16 @@ async def test_content_that_lost_its_number_may_be_published_again_under_another
     assert (await client.publish(make.good(3), publish_id="p4")).version.number == 10
 
 
+async def test_content_that_is_held_keeps_its_version_whatever_number_was_tried_before(client, make, refused):
+    await client.publish(make.good(0), number=1)
+    async with refused("ALREADY_EXISTS"):
+        await client.publish(make.good(1), publish_id="p2", number=1)
+    held = await client.publish(make.good(1), publish_id="p2")
+    for number in (1, 7, 0):
+        again = await client.publish(make.good(1), publish_id="p2", number=number)
+        assert (again.created, again.version) == (False, held.version)
+
+
 async def test_a_publish_id_belongs_to_one_content(client, make, refused):
     await client.publish(make.good(0), publish_id="p1")
     async with refused("INVALID_ARGUMENT", "publish_id"):

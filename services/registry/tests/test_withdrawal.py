@@ -113,7 +113,8 @@ async def test_a_tombstone_of_another_place_or_hand_stops_that_version_only_and_
         async with refused("DATA_LOSS", "acme/r8/tombstones/2"):
             await versions.download(2, "model.json")
     assert {r.message for r in caplog.records if "tombstones/2" in getattr(r, "reason", "")} == {
-        "a record does not verify"
+        "a record does not verify",
+        "audit: object refused",
     }
     del registry.store.objects[planted]
     assert await versions.download(2, "model.json")

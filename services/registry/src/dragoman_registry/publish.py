@@ -7,13 +7,15 @@
 The manifest is the commit: before it nothing is listed, after it all is in place, and every step before it may be
 repeated. The claim under by-digest says which number a content means to take, so that two publishers of the same
 content end with one version: whoever comes second finds the claim and finishes, or finds the version and returns it.
-A claim whose number went to other content is lost; the next one is made beside it.
+A claim whose number went to other content is lost; the next one is made beside it. Content that
+the model holds keeps its number, whichever is asked for.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
@@ -173,8 +175,25 @@ class Publisher:
             if existing.manifest.root_sha256 == request.root_sha256:
                 return existing, False
             if request.number == number:
+                if (held := await self._held(request, after=attempt)) is not None:
+                    return held, False
                 raise VersionTakenError(f"version {number} of model {request.model} holds other content")
         raise AbortedError(f"{MAX_CLAIMS} numbers in a row went to other publishers; try again")
+
+    async def _held(self, request: PublishRequest, *, after: int) -> StoredVersion | None:
+        """Return the version that a later claim of the same content has led to, if one has."""
+        for attempt in range(after + 1, MAX_CLAIMS + 1):
+            try:
+                number = await read_claim(
+                    self._store, layout.claim(request.tenant, request.model, request.root_sha256, attempt)
+                )
+            except ObjectNotFoundError:
+                break
+            with suppress(ModelVersionNotFoundError):
+                version = await self._reader.version(request.tenant, request.model, number)
+                if version.manifest.root_sha256 == request.root_sha256:
+                    return version
+        return None
 
     async def _claimed_number(self, request: PublishRequest, attempt: int) -> int:
         key = layout.claim(request.tenant, request.model, request.root_sha256, attempt)
