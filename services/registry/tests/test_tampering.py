@@ -164,6 +164,15 @@ async def test_a_version_that_is_gone_is_data_loss_not_unknown(registry, served,
         await served.get(1)
 
 
+@pytest.mark.parametrize(("lost", "target"), [(1, 1), (2, 3)])
+async def test_a_move_to_or_from_a_version_that_is_gone_is_data_loss(registry, served, make, refused, lost, target):
+    await served.publish(make.good(2), publish_id="p2")
+    del registry.store.objects[f"tenants/acme/models/r8/versions/{lost}"]
+    async with refused("DATA_LOSS", f"versions/{lost}: is gone"):
+        await served.move(target)
+    assert (await served.alias()).stable_version == 2
+
+
 @pytest.mark.parametrize("source", ["tenants/acme/models/r8/versions/2", "tenants/acme/models/other/versions/1"])
 async def test_the_valid_record_of_another_version_is_data_loss(registry, served, refused, source):
     registry.store.objects[VERSION] = registry.store.objects[source]

@@ -96,7 +96,7 @@ class Promotion:
             DataLossError: the alias's chain or the version does not verify.
         """
         async with self._turns.setdefault((move.tenant, move.model, move.alias), asyncio.Lock()):
-            version = (await self._reader.version(move.tenant, move.model, move.version)).manifest
+            version = (await self._catalog.checked_version(move.tenant, move.model, move.version)).manifest
             chain = await self._catalog.checked_chain(move.tenant, move.model, move.alias)
             if (earlier := made_before(chain, move)) is not None:
                 return earlier
@@ -161,7 +161,7 @@ class Promotion:
         if len(chain) == 1:
             return
         before, taken = chain[-2].record, chain[-1].record
-        version = (await self._reader.version(before.tenant, before.model, before.stable_version)).manifest
+        version = (await self._catalog.checked_version(before.tenant, before.model, before.stable_version)).manifest
         move = Move(
             tenant=before.tenant,
             model=before.model,
@@ -192,7 +192,7 @@ class Promotion:
         candidate, production, before = await contender(version, evidence), None, None
         if chain:
             now = chain[-1].record.stable_version
-            manifest = (await self._reader.version(move.tenant, move.model, now)).manifest
+            manifest = (await self._catalog.checked_version(move.tenant, move.model, now)).manifest
             before = (manifest, await self._reader.evidence(manifest))
             production = await contender(*before)
         summary = await asyncio.to_thread(judge, rule, candidate, production, mover=move.moved_by)
