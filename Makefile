@@ -11,7 +11,7 @@ PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragom
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help setup protos lock fmt lint types unit test test-images test-containers demo up down bench clean
+.PHONY: help setup protos lock fmt lint types unit test test-images test-containers real-parts demo up down bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -60,8 +60,11 @@ test-containers: setup ## the parts and the S3 store contract, in containers of 
 		DRAGOMAN_TEST_PARTS=container TESTCONTAINERS_RYUK_DISABLED=true $(TEST_ENV) \
 		$(BIN)/pytest -q tests/parts tests/parts/check_images.py services/registry/tests/test_s3_store.py
 
-demo: setup ## the closed loop on real text, then everything stops: exit 0 says that every check held
-	$(BIN)/python -m demo
+real-parts: setup ## Kafka, MinIO and Postgres until Ctrl-C, for `dragoman up --real --env build/real/env`
+	$(BIN)/python -m tests.parts up
+
+demo: setup ## the closed loop on real text, then everything stops: exit 0 says that every check held; REAL=1: on real parts
+	$(if $(REAL),$(BIN)/python -m tests.parts run) $(BIN)/python -m demo
 
 up: setup ## as demo, and leave the platform running
 	$(BIN)/python -m demo --keep

@@ -55,7 +55,7 @@ def run(places: Places, dragoman: Dragoman, phases: Phases) -> Outcome:
             gateway.send_labels(client, answers.rows, rows)
     with phases.phase("report"):
         report = report_when_caught_up(dragoman, MODEL, bilstm.version, num_labelled=len(answers.rows))
-        counts = logged.count_in_another_process(places.home / "events.db", MODEL, bilstm.version)
+        counts = logged.count_in_another_process(places.home, MODEL, bilstm.version)
     offline = evaluation(places, bilstm)
     measurements = Measurements(
         refused_code=refused,

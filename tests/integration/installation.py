@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Installation:
     cache: Path
     grpc_port: int
     http_port: int
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """For the command, beside ours."""
 
     @property
     def target(self) -> str:
@@ -50,7 +52,8 @@ class Installation:
 
     @property
     def environ(self) -> Mapping[str, str]:
-        return os.environ | {"DRAGOMAN_HOME": str(self.home), "DRAGOMAN_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
+        own = {"DRAGOMAN_HOME": str(self.home), "DRAGOMAN_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
+        return os.environ | own | self.variables
 
     def run(self, *arguments: str, timeout_s: float = 180) -> str:
         """Run `dragoman ...`; returns its standard output, raises CommandFailedError when it fails."""

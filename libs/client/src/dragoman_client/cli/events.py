@@ -13,10 +13,10 @@ from dragoman.events.v1 import events_pb2
 from dragoman_client.cli.event_line import event_line
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption, session_of
+from dragoman_client.local.event_log import log_of
 from dragoman_common.errors import DragomanError, NotFoundError
 from dragoman_events.cloud_event import CloudEvent
 from dragoman_events.message_event import message_of
-from dragoman_events.opening import open_log
 from dragoman_events.ports import EventLog, Record
 from dragoman_events.topics import TOPICS
 
@@ -49,7 +49,7 @@ def tail(
     topic: Annotated[list[str] | None, typer.Option(help="dragoman.predictions and so on; all when not given.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events are written.")] = False,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="From the oldest event; the last 10 otherwise.")
+        bool, typer.Option("--from-start", help="From the oldest event; the last 10 of each partition otherwise.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,9 +59,7 @@ def tail(
     unknown = sorted(set(topics) - set(TOPICS))
     if unknown:
         raise NotFoundError(f"no such topic: {', '.join(unknown)}; there are {', '.join(TOPICS)}")
-    if not home.events.exists():
-        raise NotFoundError(f"there is no event log in {home.root} yet; start the platform with `dragoman up`")
-    log = open_log(home.events_url)
+    log = log_of(home)
     try:
         for record in _records(log, topics, from_start=from_start, follow=follow):
             document = event_document(record)
@@ -105,17 +103,20 @@ def _data(event: CloudEvent) -> dict[str, Any] | None:
 
 
 def _records(log: EventLog, topics: tuple[str, ...], *, from_start: bool, follow: bool) -> Iterator[Record]:
-    ends = {name: log.end_offsets(name)[0] for name in topics}
-    offsets = {name: 0 if from_start else max(0, ends[name] - 10) for name in topics}
+    """In the order of each partition; between partitions and topics there is none."""
+    ends = {(name, partition): end for name in topics for partition, end in log.end_offsets(name).items()}
+    offsets = {place: 0 if from_start else max(0, end - 10) for place, end in ends.items()}
     while True:
         idle = True
-        for name in topics:
+        for (name, partition), end in ends.items():
             # Without follow the end is the one seen at the start, so that the command ends while others write.
-            for record in log.read(name, offsets[name], _MAX_RECORDS):
-                if follow or record.offset < ends[name]:
+            if not follow and offsets[name, partition] >= end:
+                continue
+            for record in log.read(name, offsets[name, partition], _MAX_RECORDS, partition=partition):
+                if follow or record.offset < end:
                     yield record
                     idle = False
-                offsets[name] = record.offset + 1
+                offsets[name, partition] = record.offset + 1
         if idle and not follow:
             return
         if idle:

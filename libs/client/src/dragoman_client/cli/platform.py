@@ -3,7 +3,9 @@
 """up, down, status, token: the platform itself."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ from dragoman_client.cli.loading import loaded_or_none
 from dragoman_client.cli.output import note, print_json, print_table, say
 from dragoman_client.cli.session import JsonOption, Session, session_of
 from dragoman_client.local import keys
+from dragoman_client.local.parts import REAL_VARIABLE, variables_of_file
 from dragoman_client.local.ports import GRPC_PORT_VARIABLE, HTTP_PORT_VARIABLE, FixedPorts
 from dragoman_client.local.state import PlatformState
 from dragoman_client.local.user_tokens import DEFAULT_LIFETIME_S, LOCAL_TENANT, UserTokenIssuer
@@ -30,10 +33,20 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything is ready; keep it running.")] = False,
     grpc_port: Annotated[int, typer.Option(envvar=GRPC_PORT_VARIABLE, min=1, max=65535)] = 9000,
     http_port: Annotated[int, typer.Option(envvar=HTTP_PORT_VARIABLE, min=1, max=65535)] = 8080,
+    real: Annotated[
+        bool,
+        typer.Option("--real", envvar=REAL_VARIABLE, help="On Kafka, S3 and Postgres, where DRAGOMAN_UP_* says."),
+    ] = False,
+    env: Annotated[Path | None, typer.Option("--env", help="A file of DRAGOMAN_UP_* lines, with --real.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the platform on this machine."""
+    if env is not None and not real:
+        raise InvalidArgumentError("--env says where the real parts are; it needs --real")
     session = session_of(ctx)
+    if real:
+        described = {} if env is None else variables_of_file(env)
+        session = replace(session, environ={**session.environ, **described, REAL_VARIABLE: "true"})
     ports = FixedPorts(grpc=grpc_port, http=http_port)
     running = session.platform.running()
     if running is not None:

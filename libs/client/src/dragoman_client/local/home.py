@@ -96,6 +96,11 @@ class Home:
         return self.run / "state.json"
 
     @property
+    def parts_file(self) -> Path:
+        """Which real parts the platform runs on; absent where it runs on files."""
+        return self.root / "parts.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.root / "supervisor.lock"
 

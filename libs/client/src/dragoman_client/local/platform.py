@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from dragoman_client.local import keys
 from dragoman_client.local.health import is_serving
 from dragoman_client.local.home import Home
+from dragoman_client.local.parts import PREFIX as PARTS_PREFIX
+from dragoman_client.local.parts import parts_of_environ, remember
 from dragoman_client.local.ports import FixedPorts
 from dragoman_client.local.process import ProcessIdentity, end, processes_of_run, wait_gone
 from dragoman_client.local.services import platform_services
@@ -56,12 +58,17 @@ class Platform:
         """Be the supervisor, in this process, until told to stop.
 
         Raises:
-            FailedPreconditionError: a port is in use, or another supervisor runs.
+            FailedPreconditionError: a port is in use, another supervisor runs, or a real part cannot be used.
+            InvalidArgumentError: the real parts that the environment asks for are not described.
         """
         self.home.create()
         with supervision(self.home):
             self._clear_leftovers()
             ports.check_free()
+            parts = parts_of_environ(self.environ)
+            if parts is not None:
+                parts.check()
+            remember(self.home, parts)
             keys.ensure(self.home)
             own = ProcessIdentity.of(os.getpid())
             state = PlatformState(
@@ -76,7 +83,11 @@ class Platform:
                 self.home,
                 platform_services(self.home, ports, self.environ),
                 state,
-                environ={name: value for name, value in self.environ.items() if name not in _USERS_OWN},
+                environ={
+                    name: value
+                    for name, value in self.environ.items()
+                    if name not in _USERS_OWN and not name.startswith(PARTS_PREFIX)
+                },
                 is_serving=is_serving,
                 on_change=on_state,
             )
@@ -89,11 +100,14 @@ class Platform:
         """Start a supervisor that outlives this process, and wait until everything is ready.
 
         Raises:
-            FailedPreconditionError: a port is in use.
+            FailedPreconditionError: a port is in use, or a real part cannot be used.
+            InvalidArgumentError: the real parts that the environment asks for are not described.
             UnavailableError: a service did not come up; the message ends with the last lines of its log.
         """
         self.home.create()
         ports.check_free()
+        if (parts := parts_of_environ(self.environ)) is not None:
+            parts.check()
         command = [sys.executable, "-m", "dragoman_client.local", str(self.home.root), str(ports.grpc), str(ports.http)]
         with self.home.log_file("supervisor").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  our own module, no shell

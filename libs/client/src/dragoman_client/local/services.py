@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from dragoman_client.local import keys, user_tokens
 from dragoman_client.local.home import Home, data_cache
+from dragoman_client.local.parts import parts_of_environ
 from dragoman_client.local.ports import FixedPorts
 from dragoman_client.local.service_spec import ServiceSpec
 
@@ -19,7 +20,12 @@ _Environment = Callable[[Mapping[str, int]], Mapping[str, str]]
 
 
 def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str]) -> tuple[ServiceSpec, ...]:
-    """The table, for one home."""
+    """The table, for one home.
+
+    Raises:
+        InvalidArgumentError: the real parts that the environment asks for are not described.
+    """
+    parts = parts_of_environ(environ)
 
     def registry(_: Mapping[str, int]) -> Mapping[str, str]:
         return {
@@ -28,7 +34,7 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "EVENTS_URL": home.events_url,
             "SIGNING_KEY_FILE": str(keys.signing_key_file(home)),
             # Outside of the store, so that whoever puts the store back is found out.
-            "STATE_FOLDER": str(home.root / "registry"),
+            "STATE_FOLDER": str(home.root / ("registry" if parts is None else f"registry-{parts.store_id}")),
         }
 
     def tokenizer(ports: Mapping[str, int]) -> Mapping[str, str]:
@@ -71,17 +77,21 @@ def platform_services(home: Home, fixed: FixedPorts, environ: Mapping[str, str])
             "REFLECTION": "true",
         }
 
+    def spec(name: str, settings: _Environment, *, needs: tuple[str, ...] = (), port: int = 0) -> ServiceSpec:
+        told = {} if parts is None else parts.service(name)
+        return _spec(home, name, lambda ports: {**settings(ports), **told}, needs=needs, port=port)
+
     return (
-        _spec(home, "registry", registry),
-        _spec(home, "tokenizer", tokenizer, needs=("registry",)),
-        _spec(home, "launcher", launcher, needs=("registry",)),
-        _spec(home, "worker", worker, needs=("registry",)),
-        _spec(home, "monitor", monitor),
-        _spec(home, "gateway", gateway, needs=("registry", "tokenizer", "worker"), port=fixed.grpc),
+        spec("registry", registry),
+        spec("tokenizer", tokenizer, needs=("registry",)),
+        spec("launcher", launcher, needs=("registry",)),
+        spec("worker", worker, needs=("registry",)),
+        spec("monitor", monitor),
+        spec("gateway", gateway, needs=("registry", "tokenizer", "worker"), port=fixed.grpc),
     )
 
 
-def _spec(home: Home, name: str, settings: _Environment, *, needs: tuple[str, ...] = (), port: int = 0) -> ServiceSpec:
+def _spec(home: Home, name: str, settings: _Environment, *, needs: tuple[str, ...], port: int) -> ServiceSpec:
     prefix = f"DRAGOMAN_{name.upper()}_"
 
     def environment(ports: Mapping[str, int]) -> Mapping[str, str]:
