@@ -12,7 +12,7 @@ news of others (wake), and repaired by a scan every while.
 
 A record that does not verify is left out of the lists, logged, and answered with DATA_LOSS where it is asked for by
 name, until it verifies again; nothing else is affected. What was here once and is gone from the store is DATA_LOSS too,
-never "not found".
+never "not found". What has no place in the layout is not read, and named in the audit log (unknown_objects).
 """
 
 import asyncio
@@ -27,8 +27,9 @@ from dragoman_registry import layout
 from dragoman_registry.alias import Chain, StoredEvent, accepting
 from dragoman_registry.bounded import map_bounded
 from dragoman_registry.model_version import ModelVersionNotFoundError, StoredTombstone, StoredVersion
-from dragoman_registry.ports import ObjectStore, ObjectTag
+from dragoman_registry.ports import ObjectStore, ObjectTag, is_key
 from dragoman_registry.record_reader import RecordReader
+from dragoman_registry.unknown_objects import UnknownObjects
 from dragoman_registry.watch import AliasWatch
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Catalog:
         self._watch = watch
         self._tenants: dict[str, dict[str, ModelEntry]] = {}
         self._is_filled = False
+        self._unknown = UnknownObjects()
 
     def models(self, tenant: str) -> dict[str, ModelEntry]:
         """Return a tenant's models that have a version, by name."""
@@ -246,7 +248,9 @@ class Catalog:
         entry = self._entry(tenant, model)
         # Before listing: what is written meanwhile may be missing from the list.
         versions, aliases = dict(entry.versions), dict(entry.aliases)
-        tags = await self._store.tags_below(layout.model(tenant, model))
+        listed = await self._store.tags_below(layout.model(tenant, model))
+        self._unknown.look(tenant, model, listed)
+        tags = {key: tag for key, tag in listed.items() if is_key(key)}
 
         async def look_at_version(number: int) -> None:
             key = layout.version(tenant, model, number)

@@ -271,11 +271,13 @@ def _names(folder: int) -> list[str]:
     return os.listdir(folder)
 
 
+# Nothing of ours lies so deep: what is there is told, but not looked at.
+_NO_OBJECT = ObjectTag(0, "")
+
+
 def _add_tags(folder: int, prefix: str, found: dict[str, ObjectTag], depth: int) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not is_segment(entry.name):
-                continue
             key = f"{prefix}/{entry.name}"
             # What goes while we look was not there.
             with contextlib.suppress(FileNotFoundError):
@@ -283,7 +285,9 @@ def _add_tags(folder: int, prefix: str, found: dict[str, ObjectTag], depth: int)
                     status = entry.stat(follow_symlinks=False)
                     # The time of the last change cannot be set back by whoever writes the file.
                     found[key] = ObjectTag(status.st_size, f"{status.st_ino}-{status.st_ctime_ns}")
-                elif depth:
+                elif not depth:
+                    found[f"{key}/..."] = _NO_OBJECT
+                else:
                     below = os.open(entry.name, _FOLDER_FLAGS, dir_fd=folder)
                     try:
                         _add_tags(below, key, found, depth - 1)

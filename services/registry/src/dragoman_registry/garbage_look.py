@@ -14,7 +14,7 @@ from dragoman_registry.bounded import map_bounded
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.claim import read_claim
 from dragoman_registry.garbage_marks import claims_mark
-from dragoman_registry.ports import ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import ObjectNotFoundError, ObjectStore, is_key
 
 READS_AT_ONCE = 8
 
@@ -59,7 +59,8 @@ class Look:
         Raises:
             DataLossError: a version, a tombstone or a claim does not verify.
         """
-        blobs = await self._store.tags_below(layout.blobs(self._tenant))
+        listed = await self._store.tags_below(layout.blobs(self._tenant))
+        blobs = {key: tag for key, tag in listed.items() if is_key(key)}
         self.num_blobs = len(blobs)
         referenced: set[str] = set()
         found: dict[str, Candidate] = {}
@@ -101,7 +102,7 @@ class Look:
         held = {manifest.root_sha256 for manifest in manifests.values()}
         tags = await self._store.tags_below(layout.claims(self._tenant, model))
         by_root: defaultdict[str, list[str]] = defaultdict(list)
-        for key in tags:
+        for key in filter(is_key, tags):
             root_sha256 = key.rpartition("/")[2].partition(".")[0]
             # While a version holds the content, its claims lead every other publisher of it to that version.
             if root_sha256 not in held:

@@ -9,7 +9,7 @@ else counts the copy stays: it may be the last word that there is.
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
 from dragoman_registry.bounded import map_bounded
-from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectNotFoundError, ObjectStore
+from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectNotFoundError, ObjectStore, is_key
 from dragoman_registry.signed_object import named_signer
 
 _READS_AT_ONCE = 8
@@ -22,7 +22,7 @@ async def revoked_signatures(store: ObjectStore, keys: VerifyingKeys, tenant: st
         if not keys.may_be_revoked(key_id):
             continue
         prefix = f"{layout.all_resigned(tenant)}/{key_id}"
-        tags = await store.tags_below(prefix)
+        tags = {key: tag for key, tag in (await store.tags_below(prefix)).items() if is_key(key)}
 
         async def is_needed(copy: str, prefix: str = prefix) -> bool:
             original = f"{layout.TENANTS}/{tenant}/{copy.removeprefix(f'{prefix}/')}"

@@ -55,6 +55,11 @@ def is_segment(name: str) -> bool:
     return bool(_SEGMENT.fullmatch(name)) and ".." not in name
 
 
+def is_key(key: str) -> bool:
+    """Return whether a listed key can be one of ours; what cannot is never asked for."""
+    return all(map(is_segment, key.split("/")))
+
+
 def check_key(key: str) -> list[str]:
     """Return the segments of a key or prefix.
 
@@ -149,7 +154,8 @@ class ObjectStore(Protocol):
     async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
         """Return every key below a prefix, at any depth, with its object's tag.
 
-        The tag tells what need not be read again. It is the store's word, so it proves nothing.
+        The tag tells what need not be read again. It is the store's word, so it proves nothing. Names that no key of
+        ours has are among them, for an audit record: see is_key.
         """
         ...
 

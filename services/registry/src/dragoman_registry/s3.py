@@ -116,8 +116,7 @@ class S3Store:
 
     async def tags_below(self, prefix: str) -> dict[str, ObjectTag]:
         check_key(prefix)
-        found = await self._client.call(self._client.tags, prefix)
-        return {key: tag for key, tag in found.items() if all(map(is_segment, key.split("/")))}
+        return await self._client.call(self._client.tags, prefix)
 
     async def presigned_url(self, key: str, *, lifetime_s: int) -> str | None:
         check_key(key)
