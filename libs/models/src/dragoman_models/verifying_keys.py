@@ -10,7 +10,7 @@ question who signed. Records are verify's.
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class VerifyingKeys:
 
     Attributes:
         chain: The chain of key lists that they are from, as bytes; None for plain keys.
+        on_unknown_signer: Called when a signature is by no key of these, in the thread that looked; a newer list may
+            hold it.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class VerifyingKeys:
         self._revoked = dict(revoked or {})
         self._newest = newest
         self.chain = chain
+        self.on_unknown_signer: Callable[[], None] | None = None
         if not self._keys:
             raise InvalidArgumentError("verifying keys: at least one public key is needed")
 
@@ -100,6 +103,8 @@ class VerifyingKeys:
             except InvalidSignature:
                 continue
             return key_id(key)
+        if self.on_unknown_signer is not None:
+            self.on_unknown_signer()
         return None
 
     @classmethod
