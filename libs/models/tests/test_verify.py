@@ -243,6 +243,32 @@ def test_a_model_signature_must_sign_the_manifests_files():
         verify_model_bundle(canonical_json(emptied), KEYS, MANIFEST)
 
 
+def test_a_model_signature_in_which_any_bit_was_flipped_is_refused():
+    bundle = sign_model("r8", FILES, KEY)
+    for position in range(len(bundle)):
+        with pytest.raises(DataLossError, match="acme/r8/versions/3: model signature"):
+            verify_model_bundle(
+                bundle[:position] + bytes([bundle[position] ^ 1]) + bundle[position + 1 :], KEYS, MANIFEST
+            )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(keyid="x"),
+        lambda bundle: bundle["dsseEnvelope"].update(more=1),
+        lambda bundle: bundle["verificationMaterial"].update(tlogEntries=[{}]),
+        lambda bundle: bundle.update(more=1),
+    ],
+)
+def test_a_model_signature_with_what_no_verifier_reads_is_refused(change):
+    bundle = json.loads(sign_model("r8", FILES, KEY))
+    verify_model_bundle(canonical_json(bundle), KEYS, MANIFEST)
+    change(bundle)
+    with pytest.raises(DataLossError, match="not in the form"):
+        verify_model_bundle(canonical_json(bundle), KEYS, MANIFEST)
+
+
 def test_a_folder_with_exactly_the_listed_files_is_accepted(folder: Path):
     verify_files(folder, MANIFEST)
 

@@ -137,14 +137,19 @@ def sign_model(name: str, files: Sequence[FileDigest], key: SigningKey) -> bytes
     Source: OpenSSF model-signing 1.x (key method) and sigstore bundle v0.3; deviation: none.
     """
     payload = canonical_json(model_statement(name, files))
+    return model_bundle(payload, key.key_id, key.sign(IN_TOTO_PAYLOAD_TYPE, payload))
+
+
+def model_bundle(statement: bytes, signer: str, signature: bytes) -> bytes:
+    """Return a signed statement in the one form that is written here: of it no byte can be another."""
     return canonical_json(
         {
             "mediaType": BUNDLE_MEDIA_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": key.key_id}, "tlogEntries": []},
+            "verificationMaterial": {"publicKey": {"hint": signer}, "tlogEntries": []},
             "dsseEnvelope": {
-                "payload": _base64(payload),
+                "payload": _base64(statement),
                 "payloadType": IN_TOTO_PAYLOAD_TYPE,
-                "signatures": [{"keyid": "", "sig": _base64(key.sign(IN_TOTO_PAYLOAD_TYPE, payload))}],
+                "signatures": [{"keyid": "", "sig": _base64(signature)}],
             },
         }
     )

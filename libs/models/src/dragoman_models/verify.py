@@ -14,13 +14,13 @@ sequence and previous_sha256 tell, see verify_alias_event.
 import base64
 import binascii
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.gate_basis import LostEvent
+from dragoman_models.model_signature import read_signed_model
 from dragoman_models.record import (
     ALIAS_PAYLOAD_TYPE,
     VERSION_PAYLOAD_TYPE,
@@ -29,12 +29,8 @@ from dragoman_models.record import (
     parse_alias_record,
     parse_version_manifest,
 )
-from dragoman_models.record_fields import MAX_PAYLOAD_BYTES, payload_object, time_field
-from dragoman_models.signing import (
-    BUNDLE_MEDIA_TYPE,
-    IN_TOTO_PAYLOAD_TYPE,
-    model_statement,
-)
+from dragoman_models.record_fields import MAX_PAYLOAD_BYTES, canonical_json, payload_object, time_field
+from dragoman_models.signing import model_bundle, model_statement
 from dragoman_models.verifying_keys import RevokedKeyError, VerifyingKeys
 from dragoman_text.strict_json import parse_object
 
@@ -79,9 +75,7 @@ def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, 
             required=("payloadType", "payload", "signatures"),
         )
         top.text("payloadType", choices=(payload_type,))
-        return _signed_payload(
-            top, payload_type, keys, what, lambda payload: _record_time(payload_type, payload, what)
-        )[0]
+        return _signed_payload(top, payload_type, keys, what)
     except InvalidArgumentError as error:
         raise DataLossError(str(error)) from error
 
@@ -162,35 +156,29 @@ def payload_sha256(record: AliasRecord) -> str:
 
 
 def verify_model_bundle(bundle: bytes, keys: VerifyingKeys, manifest: VersionManifest) -> None:
-    """Check that a model-signing bundle signs exactly the manifest's files.
+    """Check that a model-signing bundle signs exactly the manifest's files, and is as signing.sign_model writes it.
+
+    Any verifier of OpenSSF model signatures accepts more: other spellings of one content, fields that nobody reads. A
+    record of which any byte may change unseen would not be one.
 
     Raises:
         DataLossError: not such a bundle, no trusted signature, or a statement about other files.
     """
-    what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}: model signature"
+    what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
     try:
-        top = Fields(
-            parse_object(bundle, what=what, max_bytes=MAX_ENVELOPE_BYTES),
-            what=what,
-            required=("mediaType", "verificationMaterial", "dsseEnvelope"),
-        )
-        top.text("mediaType", choices=(BUNDLE_MEDIA_TYPE,))
-        inner = Fields(top.raw("dsseEnvelope"), what=what, required=("payloadType", "payload", "signatures"))
-        inner.text("payloadType", choices=(IN_TOTO_PAYLOAD_TYPE,))
-        payload, signer = _signed_payload(
-            inner, IN_TOTO_PAYLOAD_TYPE, keys, what, lambda _payload: manifest.publish_time
-        )
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    if top.raw("verificationMaterial") != {"publicKey": {"hint": signer}, "tlogEntries": []}:
-        raise DataLossError(f"{what}: names another key than the one that signed")
-    if json.loads(payload) != model_statement(manifest.model, manifest.files):
-        raise DataLossError(f"{what}: signs other files than the manifest lists")
+        signed = read_signed_model(bundle, keys)
+    except DataLossError as error:
+        raise DataLossError(f"{what}: {error.message}") from error
+    if keys.may_be_revoked(signed.signer):
+        keys.check_time(signed.signer, manifest.publish_time, what=f"{what}: model signature")
+    if (signed.name, signed.files) != (manifest.model, {file.path: file.sha256 for file in manifest.files}):
+        raise DataLossError(f"{what}: model signature: signs other files than the manifest lists")
+    statement = canonical_json(model_statement(manifest.model, manifest.files))
+    if bundle != model_bundle(statement, signed.signer, signed.signature):
+        raise DataLossError(f"{what}: model signature: is not in the form in which it was signed")
 
 
-def _signed_payload(
-    fields: Fields, payload_type: str, keys: VerifyingKeys, what: str, time_of: Callable[[bytes], datetime]
-) -> tuple[bytes, str]:
+def _signed_payload(fields: Fields, payload_type: str, keys: VerifyingKeys, what: str) -> bytes:
     payload = _unbase64(fields.raw("payload"), f"{what}: payload")
     signatures: Sequence[JsonValue] = fields.items("signatures", max_items=MAX_SIGNATURES)
     revoked: RevokedKeyError | None = None
@@ -199,13 +187,13 @@ def _signed_payload(
         signer = keys.signer(payload_type, payload, _unbase64(signature.raw("sig"), f"{what}: sig"))
         if signer is not None and ("keyid" not in signature or signature.raw("keyid") in ("", signer)):
             if not keys.may_be_revoked(signer):
-                return payload, signer
+                return payload
             try:
-                keys.check_time(signer, time_of(payload), what=what)
+                keys.check_time(signer, _record_time(payload_type, payload, what), what=what)
             except RevokedKeyError as error:
                 revoked = error
                 continue
-            return payload, signer
+            return payload
     raise revoked or DataLossError(f"{what}: no signature by a trusted key")
 
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dragoman_common.errors import DataLossError
 from dragoman_models.file_digest import FileDigest, check_files
-from dragoman_models.model_signature import verify_signed_folder
 from dragoman_models.signing import SigningKey, pre_authentication_encoding, public_pem, sign_model
+from libs.models.tests.conformance.adapter import verify_signed_folder
 
 PLAIN = {
     "two files": {"config.json": b"{}", "weights.bin": b"\1\2"},
