@@ -10,6 +10,7 @@ import typer
 
 from dragoman_client.cli import data, events, evidence, jobs, keylist, operator, policy
 from dragoman_client.cli.bundle import export_version, import_version
+from dragoman_client.cli.doctor import doctor
 from dragoman_client.cli.errors import ErrorsAsExitCodes
 from dragoman_client.cli.evidence import approve
 from dragoman_client.cli.gc import gc
@@ -59,7 +60,9 @@ def root(
     ctx.obj = Session(home=chosen, environ=os.environ)
 
 
-for command in (up, down, status, token, train, models, publish, alias, history, predict, feedback, report, usage):
+for command_of_platform in (up, down, status, doctor, token):
+    app.command()(command_of_platform)
+for command in (train, models, publish, alias, history, predict, feedback, report, usage):
     app.command()(command)
 for command_of_trust in (approve, rollback, withdraw, verify, repair, lineage, gc):
     app.command()(command_of_trust)

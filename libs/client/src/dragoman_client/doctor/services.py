@@ -1,0 +1,166 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Each service, from outside: does it answer, does it believe our token, and how far is its clock from ours.
+
+No reply of gRPC carries a time. But a service accepts a token from its issue to its expiry, with 30 s of leeway on both
+sides, and we sign tokens: one that it would refuse if its clock were more than t behind, and one for ahead, measure it.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from dragoman_client.doctor.deployment import Deployment
+from dragoman_client.doctor.finding import BAD_SKEW_S, MAX_SKEW_S, Finding, Findings
+from dragoman_client.local import keys
+from dragoman_client.local.services import SERVICES
+from dragoman_client.local.user_tokens import UserTokenIssuer
+from dragoman_common.service_keys import TOKEN_LIFETIME_S, ServiceKey
+
+TIMEOUT_S = 5.0
+_LEEWAY_S = 30.0
+_HEALTH = "/grpc.health.v1.Health/Check"
+_OIP_METADATA = "/inference.GRPCInferenceService/ServerMetadata"
+# Asked with an empty message and no right to anything else: who may call is settled before a message is read.
+_PROBES = {
+    "registry": "/dragoman.registry.v1.RegistryService/GetVersion",
+    "tokenizer": "/dragoman.tokenizer.v1.TokenizerService/Encode",
+    "launcher": "/dragoman.launcher.v1.LauncherService/GetJob",
+    "worker": "/inference.GRPCInferenceService/ServerLive",
+    "monitor": "/dragoman.monitor.v1.MonitorService/GetReport",
+    "gateway": "/dragoman.gateway.v1.GatewayService/ListModels",
+}
+_RESTART = "see its log (`dragoman status --json` names it); `dragoman down`, then `dragoman up`"
+TokenAt = Callable[[datetime], str]
+"""A token that was issued then, and lives for TOKEN_LIFETIME_S."""
+
+
+async def check_services(deployment: Deployment) -> AsyncIterator[Finding]:
+    """Ask every service."""
+    if not deployment.targets:
+        yield Findings("platform").fail(
+            "running", f"no platform is running in {deployment.home.root}", "start it: `dragoman up --detach`"
+        )
+    for name in SERVICES:
+        target = deployment.targets.get(name, "")
+        if not target:
+            yield Findings(name).skipped("health", "no address; give it with --target")
+            continue
+        async with grpc.aio.insecure_channel(target) as channel:
+            async for finding in _check(name, target, channel, deployment):
+                yield finding
+
+
+async def _check(name: str, target: str, channel: grpc.aio.Channel, deployment: Deployment) -> AsyncIterator[Finding]:
+    here = Findings(name)
+    code, reply = await _call(channel, _HEALTH, b"", "")
+    if code != "OK":
+        silent = "does not answer" if code == "DEADLINE_EXCEEDED" else "cannot be reached"
+        yield here.fail("health", f"{target} {silent} ({code})", _RESTART)
+        return
+    status = health_pb2.HealthCheckResponse.FromString(reply).status
+    if status == health_pb2.HealthCheckResponse.SERVING:
+        yield here.ok("health", f"{target} takes calls")
+    else:
+        said = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+        yield here.fail("health", f"{target} says {said}: what it needs is missing", _RESTART)
+    token_at = _issuer(name, deployment)
+    if token_at is None:
+        yield here.skipped("token", "no key at hand that it would believe")
+        return
+    now = datetime.now(UTC)
+    token = token_at(now)
+    code, reply = await _call(channel, _PROBES[name], b"", token)
+    if code != "UNAUTHENTICATED":
+        yield here.ok("token", "believes our token")
+    skew_s = await _skew_s(channel, _PROBES[name], token_at)
+    if skew_s is not None:
+        yield here.clock(skew_s)
+    elif code == "UNAUTHENTICATED":
+        yield here.fail(
+            "token",
+            f"does not believe our token: {reply.decode(errors='replace')[:200]}",
+            "its trust file and this home's keys differ: give it keys/trust.json of this home, and restart it",
+        )
+    if name == "gateway":
+        code, reply = await _call(channel, _OIP_METADATA, b"", token)
+        if code == "OK":
+            yield here.ok("version", _version(reply))
+
+
+async def _skew_s(channel: grpc.aio.Channel, method: str, token_at: TokenAt) -> float | None:
+    """How far the service is ahead of us, as a bound that it lies within; None where no clock explains the refusals."""
+
+    async def accepts(issue_offset_s: float) -> bool:
+        # A call that was long under way looks like a clock that is ahead; a second one is not as slow.
+        for _ in range(3):
+            issued = datetime.now(UTC) + timedelta(seconds=issue_offset_s)
+            code, _reply = await _call(channel, method, b"", token_at(issued))
+            if code != "UNAUTHENTICATED":
+                return True
+        return False
+
+    async def behind_by_at_most(limit_s: float) -> bool:
+        return await accepts(_LEEWAY_S - limit_s)
+
+    async def ahead_by_at_most(limit_s: float) -> bool:
+        return await accepts(limit_s - _LEEWAY_S - TOKEN_LIFETIME_S)
+
+    ahead, behind = await ahead_by_at_most(MAX_SKEW_S), await behind_by_at_most(MAX_SKEW_S)
+    if ahead and behind:
+        return 0.0
+    limits = (5.0, 10.0, 30.0, BAD_SKEW_S, 300.0, 3600.0, 86_400.0)
+    measured, sign = (ahead_by_at_most, 1.0) if behind else (behind_by_at_most, -1.0)
+    for limit_s in limits:
+        if await measured(limit_s):
+            return sign * limit_s
+    return None
+
+
+def _issuer(name: str, deployment: Deployment) -> TokenAt | None:
+    home = deployment.home
+    path = keys.user_key_file(home) if name == "gateway" else keys.key_file(home, "operator")
+    try:
+        if name == "gateway":
+            issuer = UserTokenIssuer.load(path)
+            return lambda issued: issuer.token(clock=_At(issued), subject="doctor", lifetime_s=TOKEN_LIFETIME_S)
+        key = ServiceKey.load(path)
+        return lambda issued: key.token(audience=name, clock=_At(issued), tenant="local")
+    except (OSError, ValueError, TypeError):
+        # keys.py says what is wrong with the file.
+        return None
+
+
+class _At:
+    """A clock that stands."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic_s(self) -> float:
+        return 0.0
+
+
+async def _call(channel: grpc.aio.Channel, method: str, request: bytes, token: str) -> tuple[str, bytes]:
+    """The status code's name, with the reply, or with the text of a refusal."""
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+        method, request_serializer=None, response_deserializer=None
+    )
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    try:
+        return "OK", await call(request, timeout=TIMEOUT_S, metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        return error.code().name, (error.details() or "").encode()
+
+
+def _version(reply: bytes) -> str:
+    from inference import oip_pb2
+
+    metadata = oip_pb2.ServerMetadataResponse.FromString(reply)
+    return json.dumps(f"{metadata.name} {metadata.version}").strip('"')
