@@ -75,8 +75,8 @@ async def test_a_removed_newest_event_is_data_loss_for_its_alias_and_named_and_n
 ):
     await moved.delete(f"{PROD}/3")
     async with start(moved) as registry, registry.client() as client:
-        [told] = [r for r in caplog.records if (r.name, r.message) == ("dragoman_registry.audit", "events lost")]
-        assert told.chain == "acme/r8/aliases/prod"
+        [told] = [r for r in caplog.records if (r.name, r.message) == ("dragoman_registry.audit", "audit: object lost")]
+        assert told.object == "acme/r8/aliases/prod"
         assert "acme/r8/aliases/prod: event 3 is gone" in told.reason
         for call in (client.alias, lambda: client.move(2), lambda: client.move(2, expected_sequence=2)):
             async with refused("DATA_LOSS", "event 3 is gone from the store"):

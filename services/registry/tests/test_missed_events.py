@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman_models.verify import VerifyingKeys, verify_alias_event
+from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ async def test_an_event_written_while_the_missed_ones_are_sent_comes_once(moved)
     assert found == list(range(2, 10))
 
 
-async def aheads(client, *seen: tuple[str, int], tenant: str = "acme") -> list[tuple[str, int, int]]:
+async def aheads(client, *seen: tuple[str, int], tenant: str = "acme", sha256: str = "") -> list[tuple[str, int, int]]:
     """What the follower is told that it has seen and the registry does not hold."""
-    places = [pb.SeenAlias(tenant=tenant, model="r8", alias=alias, sequence=n) for alias, n in seen]
+    places = [pb.SeenAlias(tenant=tenant, model="r8", alias=alias, sequence=n, sha256=sha256) for alias, n in seen]
     call = client.stub.WatchAliases(pb.WatchAliasesRequest(seen=places))
     found = []
     async for message in call:
@@ -96,22 +96,39 @@ async def aheads(client, *seen: tuple[str, int], tenant: str = "acme") -> list[t
 
 async def test_a_follower_that_saw_more_than_the_store_is_heard_and_told_and_the_others_are_served(moved, caplog):
     assert await snapshot(moved, ("prod", 7), ("gone", 3)) == [("canary", 1)]
-    heard = {(r.levelname, r.alias, r.sequence, r.held) for r in caplog.records if "follower has seen" in r.message}
-    assert heard == {("ERROR", "prod", 7, 5), ("ERROR", "gone", 3, 0)}
+    assert {(r.message, r.object, r.reason) for r in caplog.records if r.name == "dragoman_registry.audit"} == {
+        ("audit: object lost", "acme/r8/aliases/prod", "a follower has seen event 7, which is gone; the store holds 5"),
+        ("audit: object lost", "acme/r8/aliases/gone", "a follower has seen event 3, which is gone; the store holds 0"),
+    }
     assert await aheads(moved, ("prod", 7), ("gone", 3), ("canary", 1)) == [("prod", 7, 5), ("gone", 3, 0)]
+
+
+async def test_a_follower_that_saw_another_event_in_the_newest_ones_place_is_told(registry, moved, caplog):
+    record = verify_alias_event(
+        registry.store.objects["tenants/acme/models/r8/aliases/prod/5"],
+        VerifyingKeys([registry.key.public_key]),
+        tenant="acme",
+        model="r8",
+        alias="prod",
+    )
+    assert await aheads(moved, ("prod", 5), sha256=payload_sha256(record)) == []
+    assert await aheads(moved, ("prod", 5)) == []
+    assert "audit: object" not in caplog.text
+    assert await aheads(moved, ("prod", 5), sha256="0" * 64) == [("prod", 5, 5)]
+    assert "audit: object lost" in caplog.text
 
 
 async def test_what_another_registry_has_written_since_the_last_scan_is_no_loss(registry, start, moved, caplog):
     async with start(registry.store) as other, other.client() as moving:
         await moving.move(2)
     assert await aheads(moved, ("prod", 6)) == []
-    assert "follower has seen" not in caplog.text
+    assert "audit: object" not in caplog.text
 
 
 async def test_of_another_tenants_aliases_nobody_learns_whether_they_are_here(registry, moved, caplog):
     async with registry.client(tenant="other") as other:
         assert await aheads(other, ("prod", 7), ("gone", 3)) == []
-    assert "follower has seen" not in caplog.text
+    assert "audit: object" not in caplog.text
 
 
 async def test_a_damaged_chain_holds_up_no_other_alias(registry, moved):

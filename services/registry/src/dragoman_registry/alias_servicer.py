@@ -83,6 +83,7 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
         named = check_seen([((item.tenant, item.model, item.alias), item.sequence) for item in request.seen])
         # Of another tenant's aliases nobody learns whether they are here.
         seen = {place: sequence for place, sequence in named.items() if is_for_all or place[0] == tenant}
+        digests = {(item.tenant, item.model, item.alias): item.sha256 for item in request.seen}
 
         def wants(event: StoredEvent) -> bool:
             return is_for_all or event.record.tenant == tenant
@@ -92,7 +93,7 @@ class AliasServicer(registry_pb2_grpc.RegistryServiceServicer):
         with self._watch.follow(wants) as follower:
             # No await between following and this list: an event is in one of the two, never in neither.
             snapshot = [event for event in self._catalog.newest_events() if wants(event)]
-            async for item in missed(self._catalog, snapshot, seen):
+            async for item in missed(self._catalog, snapshot, seen, digests):
                 if isinstance(item, Ahead):
                     yield pb.WatchAliasesResponse(ahead=ahead_to_pb(item), heartbeat_period=heartbeat)
                 else:

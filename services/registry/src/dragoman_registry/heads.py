@@ -12,6 +12,7 @@ is older than the chain that the writer has verified, by compare and swap, so of
 import asyncio
 import logging
 
+from dragoman_common.audit import Audit
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_models.head import HeadRecord, sign_head, verify_head
 from dragoman_models.signing import RetiredKeyError, SigningKey
@@ -29,7 +30,7 @@ from dragoman_registry.ports import (
 from dragoman_registry.signed_object import named_signer
 
 logger = logging.getLogger(__name__)
-audit = logging.getLogger("dragoman_registry.audit")
+audit = Audit("registry")
 
 WRITE_ATTEMPTS = 5
 
@@ -73,7 +74,7 @@ class Heads:
         except EventsLostError as error:
             if is_final and self._told.get(place) != error.message:
                 self._told[place] = error.message
-                audit.error("events lost", extra={"chain": str(place), "reason": error.message})
+                audit.lost(str(place), error.message)
             raise
         self._told.pop(place, None)
         if not links:
@@ -177,7 +178,7 @@ class Heads:
                 record = verify_head(data, self._keys, tenant=place.tenant, model=place.model, chain=place.chain)
             except DataLossError as error:
                 # Whoever can damage it can delete it as well: it says as much as a missing one, and is written anew.
-                audit.error("a head does not verify", extra={"chain": str(place), "reason": error.message})
+                audit.refused(str(place), f"its head does not verify: {error.message}")
                 return None
             known = self._verified[place] = (data, record)
         return known[1]

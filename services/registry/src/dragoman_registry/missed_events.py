@@ -3,21 +3,22 @@
 """What a follower of aliases that comes back has missed, from the verified chains.
 
 A follower names the newest event that it has of each alias; it gets what follows, in order. One that has more than the
-store knows of a loss that the store itself cannot show: that is logged and told to the follower, which verifies the
-chain and believes nothing that does not continue what it has seen.
+store, or another event in the newest one's place, knows of a loss that the store itself cannot show: that is logged and
+told to the follower, which verifies the chain and believes nothing that does not continue what it has seen.
 """
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from dragoman_common.audit import Audit
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_common.names import check_name
+from dragoman_models.verify import payload_sha256
 from dragoman_registry.alias import StoredEvent
 from dragoman_registry.catalog import Catalog
 
-audit = logging.getLogger("dragoman_registry.audit")
+audit = Audit("registry")
 
 MAX_SEEN = 10_000
 # Each is looked for in the store: nobody makes us read thousands of chains by naming them.
@@ -45,7 +46,7 @@ def check_seen(seen: Sequence[tuple[Place, int]]) -> Mapping[Place, int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ahead:
-    """An alias of which a follower has seen more than the registry holds; held is 0 where the chain does not verify."""
+    """An alias of which a follower has seen what is not held here; held is 0 where the chain does not verify."""
 
     place: Place
     seen_sequence: int
@@ -53,7 +54,7 @@ class Ahead:
 
 
 async def missed(
-    catalog: Catalog, newest: Sequence[StoredEvent], seen: Mapping[Place, int]
+    catalog: Catalog, newest: Sequence[StoredEvent], seen: Mapping[Place, int], digests: Mapping[Place, str]
 ) -> AsyncIterator[StoredEvent | Ahead]:
     """Yield the newest event of each alias that is new to the follower, and all that it missed of the others.
 
@@ -63,6 +64,7 @@ async def missed(
         catalog: Reads the chains.
         newest: The newest event of each alias that the follower may see, as the watch began.
         seen: As check_seen returned it.
+        digests: The digests of the seen events, where the follower says them.
     """
     held = {(event.record.tenant, event.record.model, event.record.alias): event.record.sequence for event in newest}
     unknown = [(place, sequence) for place, sequence in seen.items() if sequence > held.get(place, 0)]
@@ -71,9 +73,14 @@ async def missed(
             yield ahead
     for event in newest:
         record = event.record
-        known = seen.get((record.tenant, record.model, record.alias))
+        place = (record.tenant, record.model, record.alias)
+        known = seen.get(place)
         if known is None:
             yield event
+        elif known == record.sequence and digests.get(place) and digests[place] != payload_sha256(record):
+            # Of an older one the follower sees by itself that what comes does not continue it.
+            _log(place, f"a follower has seen another event {known} than the store holds")
+            yield Ahead(place=place, seen_sequence=known, held_sequence=known)
         elif known < record.sequence:
             async for missing in _between(catalog, event, known):
                 yield missing
@@ -87,11 +94,13 @@ async def _ahead(catalog: Catalog, place: Place, sequence: int) -> Ahead | None:
         held = len(await catalog.checked_chain(tenant, model, alias))
     if held >= sequence:
         return None
-    audit.error(
-        "a follower has seen an event that is gone from the store",
-        extra={"tenant": tenant, "model": model, "alias": alias, "sequence": sequence, "held": held},
-    )
+    _log(place, f"a follower has seen event {sequence}, which is gone; the store holds {held}")
     return Ahead(place=place, seen_sequence=sequence, held_sequence=held)
+
+
+def _log(place: Place, reason: str) -> None:
+    tenant, model, alias = place
+    audit.lost(f"{tenant}/{model}/aliases/{alias}", reason)
 
 
 async def _between(catalog: Catalog, newest: StoredEvent, known: int) -> AsyncIterator[StoredEvent]:
