@@ -10,10 +10,10 @@ import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from sqlalchemy import URL, create_engine
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -69,6 +69,7 @@ def postgres_database(url: str, password: Secret | None = None) -> Database:
             f"-c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS}",
         },
     )
+    event.listen(engine, "after_cursor_execute", _watch_again)
     return Database(
         engine=engine,
         where=where,
@@ -108,6 +109,13 @@ def _address(url: str, password: Secret | None) -> tuple[URL, str]:
         query=options,
     )
     return address, f"{host}:{port}/{name}"
+
+
+def _watch_again(connection: Connection, *rest: Any) -> None:
+    """Many rows go in a pipeline, after which the server does not time an idle transaction until the next statement."""
+    *_, is_many = rest
+    if is_many:
+        connection.exec_driver_sql("SELECT 1")
 
 
 def _is_local(host: str) -> bool:
