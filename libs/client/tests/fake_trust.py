@@ -52,6 +52,7 @@ class Trust:
         self.is_withdrawn = False
         self.swapped_events = False
         self.key_chain: bytes | None = None
+        self.key_sequence = 1
         self.repairs: list[registry_pb2.RepairChainRequest] = []
         self.key = KEY
 
@@ -126,7 +127,7 @@ class Trust:
     async def GetKeyList(self, _request: registry_pb2.GetKeyListRequest, _: object) -> registry_pb2.GetKeyListResponse:
         if self.key_chain is None:
             raise NotFoundError("plain keys")
-        return registry_pb2.GetKeyListResponse(key_chain=self.key_chain)
+        return registry_pb2.GetKeyListResponse(key_chain=self.key_chain, sequence=self.key_sequence)
 
     async def RepairChain(
         self, request: registry_pb2.RepairChainRequest, _: object

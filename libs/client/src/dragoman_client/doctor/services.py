@@ -22,6 +22,10 @@ from dragoman_common.service_keys import TOKEN_LIFETIME_S, ServiceKey
 
 TIMEOUT_S = 5.0
 _LEEWAY_S = 30.0
+_TRIES = 2
+_STEPS_S = (5.0, 10.0, 30.0, BAD_SKEW_S, 300.0, 600.0, 900.0)
+_FAR_STEPS_S = tuple(float(step) for step in range(TOKEN_LIFETIME_S, 2 * 3600 + 1, TOKEN_LIFETIME_S))
+"""Steps of a token's lifetime leave no gap; two hours are a wrong time zone and more."""
 _HEALTH = "/grpc.health.v1.Health/Check"
 _OIP_METADATA = "/inference.GRPCInferenceService/ServerMetadata"
 # Asked with an empty message and no right to anything else: who may call is settled before a message is read.
@@ -83,7 +87,8 @@ async def _check(name: str, target: str, channel: grpc.aio.Channel, deployment: 
         yield here.fail(
             "token",
             f"does not believe our token: {reply.decode(errors='replace')[:200]}",
-            "its trust file and this home's keys differ: give it keys/trust.json of this home, and restart it",
+            "its trust file and this home's keys differ: give it keys/trust.json of this home, and restart it; "
+            "or, where it says expired or not yet valid, the clocks differ by hours",
         )
     if name == "gateway":
         code, reply = await _call(channel, _OIP_METADATA, b"", token)
@@ -96,7 +101,7 @@ async def _skew_s(channel: grpc.aio.Channel, method: str, token_at: TokenAt) -> 
 
     async def accepts(issue_offset_s: float) -> bool:
         # A call that was long under way looks like a clock that is ahead; a second one is not as slow.
-        for _ in range(3):
+        for _ in range(_TRIES):
             issued = datetime.now(UTC) + timedelta(seconds=issue_offset_s)
             code, _reply = await _call(channel, method, b"", token_at(issued))
             if code != "UNAUTHENTICATED":
@@ -109,14 +114,15 @@ async def _skew_s(channel: grpc.aio.Channel, method: str, token_at: TokenAt) -> 
     async def ahead_by_at_most(limit_s: float) -> bool:
         return await accepts(limit_s - _LEEWAY_S - TOKEN_LIFETIME_S)
 
+    # Each token is also refused when the clock is off by its lifetime the other way, so a side is chosen first.
     ahead, behind = await ahead_by_at_most(MAX_SKEW_S), await behind_by_at_most(MAX_SKEW_S)
     if ahead and behind:
         return 0.0
-    limits = (5.0, 10.0, 30.0, BAD_SKEW_S, 300.0, 3600.0, 86_400.0)
-    measured, sign = (ahead_by_at_most, 1.0) if behind else (behind_by_at_most, -1.0)
-    for limit_s in limits:
-        if await measured(limit_s):
-            return sign * limit_s
+    for limit_s in _STEPS_S if ahead or behind else _FAR_STEPS_S:
+        if not ahead and await ahead_by_at_most(limit_s):
+            return limit_s
+        if not behind and await behind_by_at_most(limit_s):
+            return -limit_s
     return None
 
 
