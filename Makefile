@@ -11,7 +11,7 @@ PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragom
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help setup protos lock fmt lint types unit test test-images test-containers real-parts demo up down bench clean
+.PHONY: help setup protos lock fmt lint types unit test test-faults test-images test-containers real-parts demo up down bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -50,6 +50,10 @@ unit: setup ## tests without network or platform: about 3 minutes on 2 cores
 
 test: setup ## unit and integration tests: every service as a process, spoken to over gRPC
 	$(TEST_ENV) $(BIN)/pytest -q libs services tests
+
+# Some of it waits for minutes on purpose, so it is not taken for hanging.
+test-faults: setup ## nothing lost, nothing twice, in full: 100,000 events, 20 broker kills, 5 minutes without: 20 minutes
+	DRAGOMAN_TEST_FAULTS=full $(TEST_ENV) $(BIN)/pytest -q -s -o faulthandler_timeout=1500 tests/faults
 
 test-images: setup ## build the MinIO, Kafka and PostgreSQL images that tests use, from their native parts
 	$(BIN)/python -m tests.parts.images
