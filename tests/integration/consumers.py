@@ -1,30 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The two consumers of examples/consumer, built and run as somebody outside would, and a crooked stream for them.
+"""The two consumers of examples/consumer, built and run as somebody outside would, and their counts beside a report's.
 
 Built outside of the checkout: Python with a venv that holds the requirements and nothing else, Java by Maven, once per
-state of its sources. The stream goes through the gateway's own mapping, so its events are the gateway's.
+state of its sources.
 """
 
 import hashlib
 import json
-import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-from dragoman_events.ports import Message
-from dragoman_events.topics import FEEDBACK, PREDICTIONS
-from dragoman_gateway.durability import parse_durability
-from dragoman_gateway.journal import outgoing_of
-from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from tests.parts.cache import made_once
 from tests.parts.kafka import KafkaBroker
 from tests.parts.missing import MissingPartError
@@ -36,9 +31,6 @@ PROTOS = ROOT / "protos"
 EVENTS_PROTO = "dragoman/events/v1/events.proto"
 RUN_S = 120
 BUILD_S = 600
-# Two labels that UTF-16 and Unicode order differently: ties are settled by the text.
-LABELS = ("acq", "crude", "earn", "Öl", "\uffee", "\U0001d11e")
-UNKNOWN_LABELS = ("typo", "crudee")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,169 +152,10 @@ def java_consumer(folder: Path, broker: KafkaBroker) -> Consumer:
 def _build_java(into: Path) -> None:
     command = ["mvn", "--quiet", "--batch-mode", "package", f"-Dtarget={into}"]
     built = subprocess.run(command, cwd=JAVA, capture_output=True, text=True, timeout=BUILD_S, check=False)
+    # What does not compile is not missing.
+    assert "COMPILATION ERROR" not in built.stdout, built.stdout
     if built.returncode:
         raise MissingPartError(f"Maven could not build examples/consumer/java: {' '.join(built.stdout.split())[-400:]}")
-
-
-# ---- the stream
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """Messages by topic in the order of writing, and what is true of them by construction."""
-
-    messages: Mapping[str, Sequence[Message]]
-    num_tokens: int
-    """Of tenant acme's model r8, each row once."""
-
-
-def stream(*, num_calls: int, seed: int = 12) -> Stream:
-    """Two tenants, two models, three arms; duplicates, corrections, ties, late and lonely events, poison; shuffled."""
-    rng = random.Random(seed)
-    now = datetime.now(UTC)
-    predictions = [row for number in range(num_calls) for row in _call(rng, number, now)]
-    feedback = [label for row in predictions if row.arm != "shadow" for label in _labels(rng, row, now)]
-    feedback += [replace(label, request_id=f"{rng.getrandbits(128):032x}") for label in feedback[:20]]
-    messages = {}
-    for topic, records in ((PREDICTIONS, predictions), (FEEDBACK, feedback)):
-        copies = [record for record in records if rng.random() < 0.1]
-        messages[topic] = [*_messages([*records, *copies]), *_poison(_messages(records[:1])[0], topic)]
-        rng.shuffle(messages[topic])
-    ours = [row for row in predictions if (row.tenant, row.model) == ("acme", "r8")]
-    return Stream(messages=messages, num_tokens=sum(row.num_tokens for row in ours))
-
-
-def _call(rng: random.Random, number: int, now: datetime) -> list[PredictionRecord]:
-    arm = rng.choice(("stable", "stable", "stable", "canary"))
-    request_id = f"{rng.getrandbits(128):032x}"
-    tenant = rng.choice(("acme", "acme", "acme", "globex"))
-    model = rng.choice(("r8", "r8", "r8", "ag_news"))
-    # A late event: its call was accepted days ago.
-    age = timedelta(days=20) if number % 25 == 0 else timedelta(seconds=rng.uniform(0, 900))
-    rows = []
-    for row in range(rng.randint(1, 3)):
-        code = rng.choice(("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")) if rng.random() < 0.08 else "OK"
-        num_tokens = rng.randrange(0, 200)
-        answered = PredictionRecord(
-            tenant=tenant,
-            subject="somebody",
-            request_id=request_id,
-            row=row,
-            model=model,
-            version=2 if arm == "canary" else 1,
-            root_sha256="0" * 64,
-            arm=arm,
-            code=code,
-            label=rng.choice(LABELS) if code == "OK" else "",
-            score=rng.random() if code == "OK" else 0.0,
-            num_tokens=num_tokens,
-            num_unknown_tokens=rng.randint(0, num_tokens),
-            truncated=rng.random() < 0.1,
-            accept_time=now - age,
-            latency_ms=rng.lognormvariate(1, 1),
-        )
-        rows.append(answered)
-        if arm == "stable" and number % 3 == 0 and code == "OK":
-            rows.append(replace(answered, arm="shadow", version=2, label=rng.choice(LABELS)))
-    return rows
-
-
-def _labels(rng: random.Random, row: PredictionRecord, now: datetime) -> list[FeedbackRecord]:
-    """None, one, or several for one row: the newest holds; of equally new ones the text that is later in Unicode."""
-    if rng.random() < 0.3:
-        return []
-    label = FeedbackRecord(
-        tenant=row.tenant,
-        subject="somebody",
-        request_id=row.request_id,
-        row=row.row,
-        true_label=rng.choice((row.label or "earn", rng.choice(LABELS), rng.choice(UNKNOWN_LABELS))),
-        receive_time=now - timedelta(seconds=rng.uniform(0, 300)),
-    )
-    corrected = replace(label, true_label=rng.choice(LABELS), receive_time=label.receive_time + timedelta(seconds=1))
-    tied = [replace(label, true_label=text) for text in ("\uffee", "\U0001d11e", "crude")]
-    return rng.choices(([label], [label, corrected], tied), weights=(7, 2, 1))[0]
-
-
-def _messages(records: Iterable[PredictionRecord | FeedbackRecord]) -> list[Message]:
-    # A tenant that is sampled: its events say what they stand for, and count once here as everywhere.
-    of_tenant = {"globex": parse_durability("sampled:4")}
-    durability = parse_durability("acked")
-    return [outgoing_of(record, of_tenant.get(record.tenant, durability)).message for record in records]
-
-
-def _poison(good: Message, topic: str) -> list[Message]:
-    """What no reader may count; each is one event that differs from a good one in one thing."""
-    now = datetime.now(UTC)
-    fresh = {"tenant": "acme", "subject": "s", "request_id": "p" * 32, "row": 0}
-
-    def prediction(**changes: object) -> PredictionRecord:
-        fields: dict[str, Any] = {
-            "model": "r8",
-            "version": 1,
-            "root_sha256": "0" * 64,
-            "arm": "stable",
-            "code": "OK",
-            "label": "earn",
-            "score": 0.5,
-            "accept_time": now,
-            "latency_ms": 1.0,
-        }
-        return PredictionRecord(**(fresh | fields | changes))
-
-    def feedback(**changes: object) -> FeedbackRecord:
-        return FeedbackRecord(**(fresh | {"true_label": "earn", "receive_time": now} | changes))
-
-    def headers(**changes: bytes) -> Message:
-        named = {name.replace("content_type", "content-type"): value for name, value in changes.items()}
-        return replace(good, headers=dict(good.headers) | named)
-
-    crooked: list[PredictionRecord | FeedbackRecord]
-    if topic == PREDICTIONS:
-        crooked = [
-            *(prediction(score=score) for score in (float("nan"), 1.5, -0.1)),
-            *(prediction(latency_ms=latency) for latency in (float("nan"), float("inf"), -1.0)),
-            *(prediction(label=label) for label in ("", "x" * 990_000, "x" * 129, "nul\0")),
-            *(prediction(version=version) for version in (0, -1)),
-            *(prediction(row=row) for row in (-1, 1_000_001)),
-            prediction(arm="blue"),
-            prediction(code="ok"),
-            prediction(model="m" * 257),
-            prediction(num_tokens=1, num_unknown_tokens=2),
-            prediction(accept_time=datetime(1970, 1, 1, tzinfo=UTC)),
-            # Of the other topic.
-            feedback(),
-        ]
-    else:
-        crooked = [
-            *(feedback(true_label=label) for label in ("", "x" * 129, "nul\0")),
-            feedback(row=-1),
-            feedback(receive_time=datetime(1970, 1, 1, tzinfo=UTC)),
-            prediction(),
-        ]
-    return [
-        *_messages(crooked),
-        replace(good, value=b"\xff\xff\xff"),
-        replace(good, value=b""),
-        # A text field that is not UTF-8: number 1, two bytes.
-        replace(good, value=b"\x0a\x02\xff\xfe"),
-        replace(good, headers={}),
-        headers(ce_type=b"dragoman.events.v9.Prediction"),
-        headers(content_type=b"application/json"),
-        headers(ce_specversion=b"0.3"),
-        headers(ce_id=b"\xff"),
-        headers(ce_id=b""),
-        headers(ce_source=b""),
-        headers(ce_time=b"yesterday"),
-        headers(ce_subject=b"x" * 1025),
-        headers(ce_subject=b"line\nfeed"),
-        headers(ce_UPPER=b"x"),
-        headers(ce_tenant=b"other"),
-        headers(ce_tenant=b"\xff"),
-        headers(ce_requestid=b"other"),
-        headers(ce_sampledrate=b"0"),
-        headers(ce_sampledrate="٣".encode()),
-    ]
 
 
 def environment(broker: KafkaBroker) -> dict[str, str]:
@@ -337,3 +170,85 @@ def environment(broker: KafkaBroker) -> dict[str, str]:
             "KAFKA_PASSWORD": broker.security.password,
         }
     return settings
+
+
+def _of_report(measures):
+    """A GetReport's counts, under the consumers' names."""
+    confusion = {}
+    for cell in measures.confusion:
+        assert not cell.true_is_other
+        assert not cell.predicted_is_other
+        confusion.setdefault(cell.true_label, {})[cell.predicted_label] = cell.count
+    return {
+        "predictions": measures.num_predictions,
+        "errors": measures.num_errors,
+        "errors_by_code": dict(measures.errors_by_code),
+        "by_label": dict(measures.predictions_by_label),
+        "labelled": measures.num_labelled,
+        "correct": measures.num_correct,
+        "accuracy": measures.accuracy if measures.HasField("accuracy") else None,
+        "confusion": confusion,
+        "truncated": measures.num_truncated,
+        "unknown_token_share": measures.unknown_token_share if measures.HasField("unknown_token_share") else None,
+    }
+
+
+def _of_document(measures):
+    """The same of what a consumer prints: shares of its integers."""
+    by_code = measures["by_code"]
+    return {
+        "predictions": measures["predictions"],
+        "errors": measures["predictions"] - by_code.get("OK", 0),
+        "errors_by_code": {code: count for code, count in by_code.items() if code != "OK"},
+        "by_label": measures["by_label"],
+        "labelled": measures["labelled"],
+        "correct": measures["correct"],
+        "accuracy": measures["correct"] / measures["labelled"] if measures["labelled"] else None,
+        "confusion": measures["confusion"],
+        "truncated": measures["truncated"],
+        "unknown_token_share": measures["unknown_tokens"] / measures["tokens"] if measures["tokens"] else None,
+    }
+
+
+def report_counts(report):
+    """All that a report counts: versions with their windows, and what was passed over."""
+    freshness = report.freshness
+    return {
+        "versions": {
+            (version.version, version.arm): (
+                _of_report(version.total),
+                {
+                    window.start_time.ToDatetime(UTC).isoformat(): _of_report(window.measures)
+                    for window in version.windows
+                },
+            )
+            for version in report.versions
+        },
+        "duplicates": freshness.num_duplicates,
+        "unjoined": freshness.num_unjoined_feedback,
+        "poison": freshness.num_dead_letters,
+    }
+
+
+def document_counts(document, *, tenant="acme", model="r8"):
+    """The same of what a consumer prints."""
+    tallies = Counter()
+    # A report's dead letters are the tenant's, and those that are nobody's.
+    for name in (tenant, ""):
+        tallies.update(document["tenants"].get(name, {}))
+    return {
+        "versions": {
+            (version["version"], version["arm"]): (
+                _of_document(version["total"]),
+                {
+                    datetime.fromisoformat(window["start_time"]).isoformat(): _of_document(window)
+                    for window in version["windows"]
+                },
+            )
+            for version in document["versions"]
+            if (version["tenant"], version["model"]) == (tenant, model)
+        },
+        "duplicates": tallies["duplicates"],
+        "unjoined": tallies["unjoined_feedback"],
+        "poison": tallies["poison"],
+    }

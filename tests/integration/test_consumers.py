@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
 import pytest
 
@@ -21,7 +20,8 @@ from dragoman_common.testing import TestKeys
 from dragoman_events.opening import open_log
 from dragoman_events.topics import FEEDBACK, PREDICTIONS
 from dragoman_monitor.settings import PREFIX, Settings
-from tests.integration import consumers
+from tests.integration import consumers, crooked_events
+from tests.integration.consumers import document_counts, report_counts
 from tests.integration.installation import until
 from tests.parts import kafka
 from tests.parts.missing import required
@@ -75,7 +75,7 @@ def log(settings):
 
 @pytest.fixture(scope="module")
 def written(log):
-    stream = consumers.stream(num_calls=NUM_CALLS)
+    stream = crooked_events.stream(num_calls=NUM_CALLS)
     for topic, messages in stream.messages.items():
         log.write(topic, messages)
     return stream
@@ -136,85 +136,6 @@ def printed(built, written):
         return made[language]
 
     return document
-
-
-def of_report(measures):
-    """A GetReport's counts, under the consumers' names."""
-    confusion = {}
-    for cell in measures.confusion:
-        assert not cell.true_is_other
-        assert not cell.predicted_is_other
-        confusion.setdefault(cell.true_label, {})[cell.predicted_label] = cell.count
-    return {
-        "predictions": measures.num_predictions,
-        "errors": measures.num_errors,
-        "errors_by_code": dict(measures.errors_by_code),
-        "by_label": dict(measures.predictions_by_label),
-        "labelled": measures.num_labelled,
-        "correct": measures.num_correct,
-        "accuracy": measures.accuracy if measures.HasField("accuracy") else None,
-        "confusion": confusion,
-        "truncated": measures.num_truncated,
-        "unknown_token_share": measures.unknown_token_share if measures.HasField("unknown_token_share") else None,
-    }
-
-
-def of_document(measures):
-    """The same of what a consumer prints: shares of its integers."""
-    by_code = measures["by_code"]
-    return {
-        "predictions": measures["predictions"],
-        "errors": measures["predictions"] - by_code.get("OK", 0),
-        "errors_by_code": {code: count for code, count in by_code.items() if code != "OK"},
-        "by_label": measures["by_label"],
-        "labelled": measures["labelled"],
-        "correct": measures["correct"],
-        "accuracy": measures["correct"] / measures["labelled"] if measures["labelled"] else None,
-        "confusion": measures["confusion"],
-        "truncated": measures["truncated"],
-        "unknown_token_share": measures["unknown_tokens"] / measures["tokens"] if measures["tokens"] else None,
-    }
-
-
-def report_counts(report):
-    """All that a report counts: versions with their windows, and what was passed over."""
-    freshness = report.freshness
-    return {
-        "versions": {
-            (version.version, version.arm): (
-                of_report(version.total),
-                {
-                    window.start_time.ToDatetime(UTC).isoformat(): of_report(window.measures)
-                    for window in version.windows
-                },
-            )
-            for version in report.versions
-        },
-        "duplicates": freshness.num_duplicates,
-        "unjoined": freshness.num_unjoined_feedback,
-        "poison": freshness.num_dead_letters,
-    }
-
-
-def document_counts(document):
-    tenants = document["tenants"]
-    return {
-        "versions": {
-            (version["version"], version["arm"]): (
-                of_document(version["total"]),
-                {
-                    datetime.fromisoformat(window["start_time"]).isoformat(): of_document(window)
-                    for window in version["windows"]
-                },
-            )
-            for version in document["versions"]
-            if (version["tenant"], version["model"]) == ("acme", "r8")
-        },
-        "duplicates": tenants["acme"]["duplicates"],
-        "unjoined": tenants["acme"]["unjoined_feedback"],
-        # A report's dead letters are the tenant's, and those that are nobody's.
-        "poison": tenants["acme"]["poison"] + tenants[""]["poison"],
-    }
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -279,7 +200,7 @@ def test_consumer_that_follows_sees_what_comes_and_ends_when_it_is_told(built, p
     with built(language).following("--group", f"follow-{language}") as consumer:
         while (now := count(consumer.document())) < before:
             pass
-        fresh = consumers.stream(num_calls=1, seed=len(language)).messages[PREDICTIONS]
+        fresh = crooked_events.stream(num_calls=1, seed=len(language)).messages[PREDICTIONS]
         log.write(PREDICTIONS, fresh)
         while count(consumer.document()) <= now:
             pass

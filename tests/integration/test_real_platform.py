@@ -12,7 +12,7 @@ import pytest
 
 from dragoman_client.local.process import processes_of_run
 from dragoman_client.results import FeedbackItem
-from tests.integration import corpus
+from tests.integration import consumers, corpus
 from tests.integration.installation import CommandFailedError, Installation, free_port, until
 from tests.parts import together
 from tests.parts.missing import required
@@ -81,6 +81,16 @@ def test_loop_is_counted_in_postgres_as_it_is_logged_in_kafka(real, parts, answe
     password = Path(parts.environ["DRAGOMAN_UP_STATE_PASSWORD_FILE"]).read_text()
     with psycopg.connect(parts.environ["DRAGOMAN_UP_STATE_URL"], password=password) as books:
         assert books.execute("SELECT count(*) FROM predictions").fetchone() == (CALLS,)
+
+
+@pytest.mark.parametrize("language", ["python", "java"])
+async def test_consumers_of_others_count_what_the_platform_reports(real, parts, answered, tmp_path, language):
+    until(lambda: measures(real)["num_labelled"] == CALLS, timeout_s=60)
+    async with real.operator() as operator:
+        report = consumers.report_counts(await operator.report("topics"))
+    make = {"python": consumers.python_consumer, "java": consumers.java_consumer}[language]
+    consumer = required(language, lambda: make(tmp_path / language, parts.kafka))
+    assert consumers.document_counts(consumer.run(), tenant="local", model="topics") == report
 
 
 def test_versions_are_in_the_bucket_and_nothing_is_in_the_homes_files(real, parts, answered):
