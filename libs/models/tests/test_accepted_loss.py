@@ -43,12 +43,14 @@ NEXT = after(ACCEPTING, "3'")
 NEWEST = after(NEXT, "4'")
 
 
-async def newest(*records: AliasRecord, key: SigningKey = KEY, lost: LostEvent = LOST) -> AliasRecord | None:
+async def newest(
+    *records: AliasRecord, key: SigningKey = KEY, lost: LostEvent = LOST, last: int | None = None
+) -> AliasRecord | None:
     async def envelopes():
         for record in records:
             yield sign_alias_record(record, key)
 
-    found = await newest_after_loss(envelopes(), KEYS, tenant="acme", model="r8", alias="prod", lost=lost)
+    found = await newest_after_loss(envelopes(), KEYS, tenant="acme", model="r8", alias="prod", lost=lost, last=last)
     return found and found[0]
 
 
@@ -57,6 +59,11 @@ async def newest(*records: AliasRecord, key: SigningKey = KEY, lost: LostEvent =
 async def test_the_newest_event_after_an_acceptance_is_gone_on_to(skipped, num_after):
     records = (FIRST, ACCEPTING, NEXT, NEWEST)
     assert await newest(*records[skipped : 2 + num_after]) == records[1 + num_after]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(1, None), (2, ACCEPTING), (3, NEXT), (9, NEWEST)])
+async def test_it_is_gone_no_further_than_asked(last, expected):
+    assert await newest(FIRST, ACCEPTING, NEXT, NEWEST, last=last) == expected
 
 
 @pytest.mark.parametrize("records", [(), (FIRST,), (FIRST, SECOND, SEEN), (after(None, "x"), after(FIRST, "2'"))])

@@ -9,6 +9,7 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import current_caller
 from dragoman_common.errors import UnimplementedError
+from dragoman_models.gate_basis import LostEvent
 
 POLICY = {
     f"/dragoman.registry.v1.RegistryService/{method}": frozenset({"worker"})
@@ -23,7 +24,10 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
 
     async def WatchAliases(self, request, _context):
         assert request.all_tenants
-        seen = {(one.tenant, one.model, one.alias): one.sequence for one in request.seen}
+        seen = {
+            (one.tenant, one.model, one.alias): LostEvent(sequence=one.sequence, sha256=one.sha256)
+            for one in request.seen
+        }
         async for update in self.registry.watch_aliases(seen):
             if update.held_sequence is not None:
                 ahead = pb.AheadAlias(
@@ -48,12 +52,21 @@ class RegistryStub(registry_pb2_grpc.RegistryServiceServicer):
         """Pages of two, whatever size is asked for: so that there is more than one."""
         after = int(request.page_token or 0)
         chain = self.registry.alias_history[current_caller().tenant, request.model, request.alias]
+        key = (current_caller().tenant, request.model, request.alias)
         events = [
-            pb.AliasEvent(sequence=sequence, record=signed_pb2.SignedRecord(envelope=envelope))
+            pb.AliasEvent(
+                sequence=sequence,
+                record=signed_pb2.SignedRecord(envelope=envelope),
+                accepted_loss=loss and pb.LostEvent(sequence=loss.sequence, sha256=loss.sha256),
+            )
             for sequence, envelope in sorted(chain.items())
             if sequence > after
+            for loss in [self.registry.accepted.get((key, sequence))]
         ]
         return pb.ListAliasEventsResponse(events=events[:2], next_page_token=str(after + 2) if events[2:] else "")
+
+    async def GetKeyList(self, _request, _context):
+        return pb.GetKeyListResponse(key_chain=await self.registry.key_list())
 
     async def GetVersion(self, request, _context):
         envelopes = await self.registry.version(current_caller().tenant, request.model, request.number)

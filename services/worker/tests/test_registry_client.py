@@ -6,6 +6,7 @@ import pytest
 
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import NotFoundError
+from dragoman_models.gate_basis import LostEvent
 from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.file_url import FileUrlReader
 from dragoman_worker.registry_client import RegistryClient
@@ -20,7 +21,7 @@ async def test_chain_is_read_backwards_to_its_first_event(world, registry_server
         async for update in client.watch_aliases({}):
             if update.is_snapshot_complete:
                 break
-            assert book.take(update) == ("acme", "r8", "prod")
+            assert await book.take(update) == ("acme", "r8", "prod")
         (record,) = book.records.values()
         numbers = []
         while record is not None:
@@ -34,7 +35,9 @@ async def test_chain_is_read_backwards_to_its_first_event(world, registry_server
 async def test_registry_that_holds_less_than_was_seen_says_so(world, registry_server, linear_package):
     world.point(world.publish(1, linear_package(1), tenant="acme"))
     async with registry_server.channel("worker") as channel:
-        seen = {("acme", "r8", "prod"): 3, ("acme", "r8", "gone"): 1}
+        seen = {
+            ("acme", "r8", alias): LostEvent(sequence=n, sha256="0" * 64) for alias, n in (("prod", 3), ("gone", 1))
+        }
         updates = []
         async for update in RegistryClient(channel, FileUrlReader()).watch_aliases(seen):
             updates.append(update)

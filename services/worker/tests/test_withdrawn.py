@@ -201,7 +201,7 @@ class TestMemory:
     def test_newest_event_is_recalled_whatever_the_order_in_which_workers_remember(self, memory, taken, tmp_path):
         for index in (1, 2, 0, 1):
             memory.remember(*taken[index])
-        assert memory.recall() == [taken[2][0]]
+        assert memory.recall() == [taken[2]]
         memory.remember(*taken[2])
         assert len(list((tmp_path / "aliases").iterdir())) == 1
 
@@ -215,7 +215,7 @@ class TestMemory:
             path.write_bytes(content)
             assert memory.recall() == []
         path.write_bytes(envelope)
-        assert memory.recall() == [record]
+        assert memory.recall() == [(record, envelope)]
         stranger = AliasMemory(tmp_path, type(world.keys)([SigningKey.generate().public_key]))
         assert stranger.recall() == []
 
@@ -224,4 +224,4 @@ class TestMemory:
         for name in ("x", ".y.tmp", "z.9", f"{'a' * 64}.1"):
             (tmp_path / "aliases" / name).write_bytes(b"?")
         (tmp_path / "aliases" / f"{'b' * 64}.2").mkdir()
-        assert memory.recall() == [taken[0][0]]
+        assert memory.recall() == [taken[0]]

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the worker's tests are set in: small real model packages, signed, in a registry in memory."""
 
+import base64
+import dataclasses
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -10,8 +12,9 @@ import numpy as np
 
 from dragoman_models import linear
 from dragoman_models.file_digest import FileDigest, check_files, root_sha256
+from dragoman_models.gate_basis import LostEvent
 from dragoman_models.package import Architecture, InputLimits, ModelConfig, TokenizerFile, to_json
-from dragoman_models.record import AliasRecord, Candidate, VersionManifest
+from dragoman_models.record import AliasRecord, Candidate, VersionManifest, parse_alias_record
 from dragoman_models.signing import SigningKey, sign_alias_record, sign_manifest
 from dragoman_models.verify import VerifyingKeys, payload_sha256
 from dragoman_worker.memory import MemoryRegistry
@@ -117,6 +120,27 @@ class World:
             stable_version=manifest.number,
             envelope=sign_alias_record(record, key or self.key),
         )
+
+    def sign_again(self, key: tuple[str, str, str], by: SigningKey) -> None:
+        """Put the alias's newest event there under another key, and tell nobody."""
+        record, registry = self._last[key], self.registry
+        envelope = registry.alias_history[key][record.sequence] = sign_alias_record(record, by)
+        registry._updates[key] = dataclasses.replace(registry._updates[key], envelope=envelope)
+
+    def accept_loss(self, manifest: VersionManifest, num_lost: int, *, alias="prod", **how) -> None:
+        """Lose the newest `num_lost` events, and accept it: an event in the first lost one's place says so."""
+        key = (manifest.tenant, manifest.model, alias)
+        lost = self._last[key]
+        accepted = LostEvent(sequence=lost.sequence, sha256=payload_sha256(lost))
+        sequence = lost.sequence - num_lost + 1
+        for place in range(sequence, lost.sequence + 1):
+            self.registry.alias_history[key].pop(place, None)
+        before = parse_alias_record(
+            base64.b64decode(json.loads(self.registry.alias_history[key][sequence - 1])["payload"]), what="x"
+        )
+        self.registry.accepted[key, sequence] = accepted
+        changes = {"sequence": sequence, "previous_sha256": payload_sha256(before), "accepted_loss": accepted}
+        self.point(manifest, alias=alias, **(changes | how))
 
     def point(self, manifest: VersionManifest, **how) -> None:
         """Move an alias, and tell the watchers."""

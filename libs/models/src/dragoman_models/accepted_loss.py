@@ -19,7 +19,14 @@ from dragoman_models.verifying_keys import VerifyingKeys
 
 
 async def newest_after_loss(
-    envelopes: AsyncIterable[bytes], keys: VerifyingKeys, *, tenant: str, model: str, alias: str, lost: LostEvent
+    envelopes: AsyncIterable[bytes],
+    keys: VerifyingKeys,
+    *,
+    tenant: str,
+    model: str,
+    alias: str,
+    lost: LostEvent,
+    last: int | None = None,
 ) -> tuple[AliasRecord, bytes] | None:
     """Return the newest event of an alias, if its chain holds a signed acceptance of a loss.
 
@@ -30,6 +37,7 @@ async def newest_after_loss(
         model: The model.
         alias: The alias.
         lost: The event that the follower has seen.
+        last: Go no further than this sequence; the follower gets what comes after it by other ways.
 
     Returns:
         The event and its envelope; None where no event accepts exactly this loss.
@@ -41,6 +49,8 @@ async def newest_after_loss(
     async for envelope in envelopes:
         previous = newest[0] if newest else None
         record = verify_alias_event(envelope, keys, tenant=tenant, model=model, alias=alias, previous=previous)
+        if last is not None and record.sequence > last:
+            break
         if newest is not None or record.accepted_loss == lost:
             newest = (record, envelope)
     return newest

@@ -9,12 +9,13 @@ from importlib.metadata import version
 
 from dragoman.inference.v1 import worker_pb2_grpc
 from dragoman_common import logs, telemetry
+from dragoman_common.audit import Audit
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_common.settings import load
-from dragoman_models.verify import VerifyingKeys
+from dragoman_models.key_following import KeyFollower, load_keys
 from dragoman_worker import metrics
 from dragoman_worker.admission import AdmissionLimits
 from dragoman_worker.alias_book import AliasBook
@@ -75,7 +76,8 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
     ) as channel:
         registry = RegistryClient(channel, await asyncio.to_thread(FileUrlReader, settings.file_url_ca_file))
         cache = Cache(settings.cache_folder, max_bytes=settings.max_cache_bytes)
-        keys = VerifyingKeys.load(settings.registry_keys_file)
+        audit = Audit("worker")
+        keys = await asyncio.to_thread(load_keys, settings.registry_keys_file, settings.key_list_file, audit)
         clock = SystemClock()
         placement = Placement(
             follower=AliasFollower(
@@ -97,6 +99,14 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
                 first_retry_ms=settings.first_load_retry_ms,
                 max_retry_ms=settings.max_load_retry_ms,
             ),
+        )
+        key_follower = KeyFollower(
+            keys,
+            registry.key_list,
+            audit=audit,
+            on_newer=placement.keys_are_newer,
+            period_s=settings.key_list_period_s,
+            kept=settings.key_list_file,
         )
         metrics.observe(placement)
         inference = InferenceServicer(
@@ -121,7 +131,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             authenticator=ServiceTokenAuthenticator(trust, audience="worker"),
             policy=POLICY,
             readiness=placement.wait_settled,
-            background=[placement.follow()],
+            background=[placement.follow(), key_follower.run()],
             on_drain=close,
         )
 

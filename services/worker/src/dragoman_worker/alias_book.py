@@ -6,21 +6,26 @@ Owns the newest verified event of each alias, what was refused, and the way back
 it (placement.py).
 
     update -> signature, place, not older than what was seen, continues it -> record of the alias | refused
+    update that contradicts what was seen -> does the chain hold an acceptance of its loss? -> the newest event after it
     record -> the event before it, by the digest that the record names
+    newer keys -> verified again -> what does not hold is not seen any more, until it comes signed anew
 """
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
+from dragoman_common.audit import Audit
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DataLossError
+from dragoman_common.errors import DataLossError, NotFoundError
+from dragoman_models.accepted_loss import newest_after_loss
 from dragoman_models.record import AliasRecord
-from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event
-from dragoman_worker import audit
+from dragoman_models.verify import VerifyingKeys, accepts_loss_of, payload_sha256, verify_alias_event
 from dragoman_worker.alias_memory import MAX_ALIASES
 from dragoman_worker.held_version import HeldVersion, State, VersionRef, failure_text
-from dragoman_worker.ports import AliasKey, AliasUpdate, Registry
+from dragoman_worker.ports import AliasKey, AliasUpdate, Registry, SeenEvent
+
+audit = Audit("worker")
 
 MAX_REFUSED = 64
 MAX_SHOWN_CHARS = 128
@@ -34,7 +39,7 @@ class AliasBook:
         """Begin empty.
 
         Args:
-            registry: Asked for earlier events only.
+            registry: Asked for events that are not the newest.
             keys: Whose signatures count.
             clock: For the times that are reported.
         """
@@ -42,6 +47,8 @@ class AliasBook:
         self._keys = keys
         self._clock = clock
         self._records: dict[AliasKey, AliasRecord] = {}
+        self._envelopes: dict[AliasKey, bytes] = {}
+        self._doubted: dict[AliasKey, str] = {}
         self._refused: OrderedDict[AliasKey, HeldVersion] = OrderedDict()
 
     @property
@@ -49,35 +56,82 @@ class AliasBook:
         """The newest verified event of each alias."""
         return self._records
 
-    def seen(self) -> dict[AliasKey, int]:
-        """The place of the newest verified event of each alias; of more than MAX_ALIASES, some are left out."""
-        return {key: record.sequence for key, record in islice(self._records.items(), MAX_ALIASES)}
+    def seen(self) -> dict[AliasKey, SeenEvent]:
+        """The newest verified event of each alias; of more than MAX_ALIASES, some are left out."""
+        return {key: _seen(record) for key, record in islice(self._records.items(), MAX_ALIASES)}
 
-    def restore(self, records: Iterable[AliasRecord]) -> None:
+    def restore(self, remembered: Iterable[tuple[AliasRecord, bytes]]) -> None:
         """Take over what was verified before this process began; what it has seen itself is newer."""
-        for record in records:
-            self._records.setdefault((record.tenant, record.model, record.alias), record)
+        for record, envelope in remembered:
+            key = (record.tenant, record.model, record.alias)
+            if key not in self._records:
+                self._records[key], self._envelopes[key] = record, envelope
+
+    def envelope(self, key: AliasKey) -> bytes:
+        """Return the newest verified event of an alias as it was signed."""
+        return self._envelopes[key]
+
+    def find_unverified(self) -> dict[AliasKey, str]:
+        """Verify every event again, and return why some do not hold. Changes nothing; may run in a thread."""
+        found: dict[AliasKey, str] = {}
+        for key, envelope in list(self._envelopes.items()):
+            tenant, model, alias = key
+            try:
+                verify_alias_event(envelope, self._keys, tenant=tenant, model=model, alias=alias)
+            except DataLossError as error:
+                found[key] = failure_text(error)
+        return found
+
+    def doubt(self, unverified: Mapping[AliasKey, str]) -> None:
+        """Forget events that do not hold any more: a stolen key must not decide what comes after them.
+
+        The registry may have signed them again; say settle_doubts when it has had its say.
+        """
+        for key, reason in unverified.items():
+            if self._records.pop(key, None) is not None:
+                del self._envelopes[key]
+                self._doubted[key] = reason
+
+    def settle_doubts(self) -> None:
+        """The registry has sent all that it has: what is still in doubt gets its audit record."""
+        for key, reason in self._doubted.items():
+            audit.refused(_name(key), f"{reason}; the versions that serve it go on until it moves")
+        self._doubted.clear()
 
     def refused(self) -> Iterator[HeldVersion]:
         """What the newest refused events claimed to point to; the oldest refusals are forgotten."""
         yield from self._refused.values()
 
-    def take(self, update: AliasUpdate) -> AliasKey | None:
+    async def take(self, update: AliasUpdate) -> AliasKey | None:
         """Believe an event, or refuse it and leave its alias where it is.
 
         Returns:
             The alias that has moved; None where nothing did.
+
+        Raises:
+            DragomanError: the event contradicts what was seen, and the registry went away before it said why.
         """
         key = (update.tenant, update.model, update.alias)
         try:
-            record = self._verified(key, update.envelope)
+            record, envelope = await self._verified(key, update.envelope)
         except DataLossError as error:
             self._refuse(update, error)
             return None
-        self._refused.pop(_shown(key), None)
-        has_moved = self._records.get(key) != record
-        self._records[key] = record
-        return key if has_moved else None
+        return self._believe(key, record, envelope)
+
+    async def pass_loss(self, key: AliasKey) -> AliasKey | None:
+        """Go on from a signed acceptance of the loss of what was seen, where the registry has one.
+
+        Returns:
+            The alias that has moved; None where there is no such acceptance, and what was seen holds.
+
+        Raises:
+            DataLossError: the chain after it does not hold.
+            DragomanError: the registry is away.
+        """
+        seen = self._records.get(key)
+        later = None if seen is None else await self._after_loss(key, seen)
+        return None if later is None else self._believe(key, *later)
 
     async def before(self, record: AliasRecord) -> AliasRecord | None:
         """Return the event that an event has followed; None before the first.
@@ -100,23 +154,42 @@ class AliasBook:
             )
         return before
 
-    def _verified(self, key: AliasKey, envelope: bytes) -> AliasRecord:
+    async def _verified(self, key: AliasKey, envelope: bytes) -> tuple[AliasRecord, bytes]:
         """The event, if a trusted key signed it for this alias and it does not contradict what was seen."""
         tenant, model, alias = key
         record = verify_alias_event(envelope, self._keys, tenant=tenant, model=model, alias=alias)
         seen = self._records.get(key)
-        if seen is None or seen == record:
-            return record
-        what = f"{tenant}/{model}/aliases/{alias}"
-        if record.sequence <= seen.sequence:
-            raise DataLossError(f"{what}: event {record.sequence} came after event {seen.sequence} was seen")
-        # After a broken watch events may be missing between the two; the signature and the rising number must do then.
-        if record.sequence == seen.sequence + 1 and record.previous_sha256 != payload_sha256(seen):
-            raise DataLossError(f"{what}: event {record.sequence} does not continue the event seen before it")
-        return record
+        wrong = "" if seen is None or seen == record or accepts_loss_of(record, seen) else _contradiction(record, seen)
+        if seen is None or not wrong:
+            return record, envelope
+        # The acceptance may have come, and more after it, while nobody listened.
+        later = await self._after_loss(key, seen, last=record.sequence)
+        if later is None:
+            raise DataLossError(f"{_name(key)}: event {record.sequence} {wrong}")
+        return later
+
+    async def _after_loss(
+        self, key: AliasKey, seen: AliasRecord, *, last: int | None = None
+    ) -> tuple[AliasRecord, bytes] | None:
+        tenant, model, alias = key
+        lost = _seen(seen)
+        events = self._registry.events_since_loss(tenant, model, alias, lost)
+        try:
+            return await newest_after_loss(
+                events, self._keys, tenant=tenant, model=model, alias=alias, lost=lost, last=last
+            )
+        except NotFoundError:
+            return None
+
+    def _believe(self, key: AliasKey, record: AliasRecord, envelope: bytes) -> AliasKey | None:
+        self._refused.pop(_shown(key), None)
+        self._doubted.pop(key, None)
+        has_moved = self._records.get(key) != record
+        self._records[key], self._envelopes[key] = record, envelope
+        return key if has_moved else None
 
     def _refuse(self, update: AliasUpdate, error: DataLossError) -> None:
-        audit.refused(f"{update.tenant}/{update.model}/aliases/{update.alias}", failure_text(error))
+        audit.refused(_name((update.tenant, update.model, update.alias)), failure_text(error))
         key = tenant, model, _ = _shown((update.tenant, update.model, update.alias))
         ref = VersionRef(tenant=tenant, model=model, number=update.stable_version, root_sha256="")
         refused = self._refused[key] = HeldVersion(ref, self._clock.now())
@@ -124,6 +197,25 @@ class AliasBook:
         self._refused.move_to_end(key)
         if len(self._refused) > MAX_REFUSED:
             self._refused.popitem(last=False)
+
+
+def _seen(record: AliasRecord) -> SeenEvent:
+    return SeenEvent(sequence=record.sequence, sha256=payload_sha256(record))
+
+
+def _name(key: AliasKey) -> str:
+    tenant, model, alias = key
+    return f"{tenant}/{model}/aliases/{alias}"
+
+
+def _contradiction(record: AliasRecord, seen: AliasRecord) -> str:
+    """What is wrong with an event that comes after another, empty where nothing is."""
+    if record.sequence <= seen.sequence:
+        return f"came after event {seen.sequence} was seen"
+    # After a broken watch events may be missing between the two; the signature and the rising number must do then.
+    if record.sequence == seen.sequence + 1 and record.previous_sha256 != payload_sha256(seen):
+        return "does not continue the event seen before it"
+    return ""
 
 
 def refs_of(record: AliasRecord) -> frozenset[VersionRef]:

@@ -6,22 +6,25 @@ Owns the stream, its retries and the comparison with what was seen. Not what is 
 done about it (placement.py).
 
     remembered events -> watch, naming the newest seen of each alias -> book -> remembered -> placement
-    the registry has less of an alias than was seen -> audit record; the seen one stays
+    the registry has less of an alias than was seen -> its loss was accepted? goes on : audit record; the seen one stays
+    newer keys -> what was seen is verified again -> watch anew
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import TypeAlias
 
-from dragoman_common.errors import DragomanError
-from dragoman_worker import audit
+from dragoman_common.audit import Audit
+from dragoman_common.errors import DataLossError, DragomanError
 from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.backoff import Backoff
-from dragoman_worker.ports import AliasKey, AliasUpdate, Registry
+from dragoman_worker.ports import AliasKey, Registry
 
 logger = logging.getLogger(__name__)
+audit = Audit("worker")
 
 OnUpdate: TypeAlias = Callable[[AliasKey | None, bool], None]
 """Called after each message: the alias that moved, and whether the snapshot is complete."""
@@ -40,6 +43,8 @@ class AliasFollower:
         """
         self._registry = registry
         self._memory = memory
+        self._watching: asyncio.Timeout | None = None
+        self._are_keys_newer = False
         self.book = book
 
     async def follow(self, on_update: OnUpdate, backoff: Backoff) -> None:
@@ -47,34 +52,72 @@ class AliasFollower:
         self.book.restore(await asyncio.to_thread(self._memory.recall))
         while True:
             await asyncio.sleep(backoff.next_s())
+            if self._are_keys_newer:
+                self._are_keys_newer = False
+                self.book.doubt(await asyncio.to_thread(self.book.find_unverified))
             try:
-                await self._watch(on_update, backoff)
+                async with asyncio.timeout(None) as self._watching:
+                    await self._watch(on_update, backoff)
+            except TimeoutError:
+                # See keys_are_newer.
+                continue
             except DragomanError as error:
                 logger.warning("the watch on aliases broke, watching again", extra={"error": error.message})
+            finally:
+                self._watching = None
+
+    def keys_are_newer(self) -> None:
+        """Verify what was seen again, and watch anew: what was refused before may hold now."""
+        self._are_keys_newer = True
+        if self._watching is not None and not self._watching.expired():
+            self._watching.reschedule(asyncio.get_running_loop().time())
 
     async def _watch(self, on_update: OnUpdate, backoff: Backoff) -> None:
-        async for update in self._registry.watch_aliases(self.book.seen()):
-            backoff.reset()
-            moved = None
-            if update.held_sequence is not None:
-                self._less_is_held(update)
-            elif update.envelope and (moved := self.book.take(update)) is not None:
-                await self._remember(moved, update.envelope)
-            on_update(moved, update.is_snapshot_complete)
+        async with aclosing(self._registry.watch_aliases(self.book.seen())) as updates:
+            async for update in updates:
+                backoff.reset()
+                key = (update.tenant, update.model, update.alias)
+                before = self.book.records.get(key)
+                moved = None
+                if update.held_sequence is not None:
+                    moved = await self._less_is_held(key, update.held_sequence)
+                elif update.envelope:
+                    moved = await self.book.take(update)
+                if moved is not None:
+                    is_past_loss = before is not None and self.book.records[key].sequence <= before.sequence
+                    await self._remember(moved, is_past_loss=is_past_loss)
+                if update.is_snapshot_complete:
+                    self.book.settle_doubts()
+                on_update(moved, update.is_snapshot_complete)
 
-    async def _remember(self, key: AliasKey, envelope: bytes) -> None:
+    async def _remember(self, key: AliasKey, *, is_past_loss: bool) -> None:
+        record, envelope = self.book.records[key], self.book.envelope(key)
         try:
-            await asyncio.to_thread(self._memory.remember, self.book.records[key], envelope)
+            await asyncio.to_thread(self._memory.remember, record, envelope, is_past_loss=is_past_loss)
         except OSError as error:
             # It serves without; only a worker that starts next knows less.
             logger.warning("alias event not remembered", extra={"alias": "/".join(key), "error": str(error.strerror)})
 
-    def _less_is_held(self, update: AliasUpdate) -> None:
-        """Newer events than the registry has were seen and verified: they are kept to, and somebody should look."""
-        seen = self.book.records.get((update.tenant, update.model, update.alias))
-        if seen is not None:
+    async def _less_is_held(self, key: AliasKey, held_sequence: int) -> AliasKey | None:
+        """Newer events than the registry has were seen and verified.
+
+        Where the loss was accepted, the alias goes on from there. Else they are kept to, and somebody should look.
+        """
+        seen = self.book.records.get(key)
+        if seen is None:
+            return None
+        why = ""
+        try:
+            moved = await self.book.pass_loss(key)
+        except DataLossError as error:
+            moved, why = None, f" ({error.message})"
+        if moved is None:
+            held = f"the registry's newest is {held_sequence}"
+            if held_sequence >= seen.sequence:
+                held = "the registry has another one in its place"
+            tenant, model, alias = key
             audit.lost(
-                f"{update.tenant}/{update.model}/aliases/{update.alias}",
-                f"event {seen.sequence} was seen and verified, the registry's newest is {update.held_sequence}; this "
-                "worker keeps to what it has seen",
+                f"{tenant}/{model}/aliases/{alias}",
+                f"event {seen.sequence} was seen and verified, {held}; this worker keeps to what it has seen{why}",
             )
+        return moved

@@ -14,6 +14,7 @@ from enum import Enum
 from dragoman_common.errors import DragomanError, UnavailableError
 from dragoman_models.record import VersionManifest
 from dragoman_worker.engine import Engine
+from dragoman_worker.ports import VersionEnvelopes
 
 
 class State(Enum):
@@ -46,6 +47,8 @@ class HeldVersion:
 
     Attributes:
         manifest: Verified; None until then.
+        envelopes: What it was verified from.
+        is_in_doubt: It verified when it was loaded, and by today's keys does not: it may go on, and not come back.
         vocabulary_size: Token ids are below it; None where the architecture does not say.
         engine: Exists once the version has been READY.
         task: Loads it, or retires it.
@@ -56,6 +59,8 @@ class HeldVersion:
     _state: State = State.LOADING
     _reason: str = ""
     manifest: VersionManifest | None = None
+    envelopes: VersionEnvelopes | None = None
+    is_in_doubt: bool = False
     vocabulary_size: int | None = None
     engine: Engine | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)

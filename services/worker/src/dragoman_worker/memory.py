@@ -3,12 +3,15 @@
 """Fakes of the ports, in memory: a registry that a test fills, and damages."""
 
 import asyncio
+import base64
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import replace
 
-from dragoman_common.errors import NotFoundError, UnavailableError
-from dragoman_worker.ports import AliasKey, AliasUpdate, FileUrlError, VersionEnvelopes
+from dragoman_common.errors import NotFoundError, UnavailableError, UnimplementedError
+from dragoman_worker.ports import AliasKey, AliasUpdate, FileUrlError, SeenEvent, VersionEnvelopes
 
 
 class MemoryRegistry:
@@ -20,7 +23,9 @@ class MemoryRegistry:
         num_failing_downloads: So many of the next downloads fail as if it were away.
         alias_history: What alias_envelope finds, by alias and sequence.
         tombstones: By version.
-        seen: What each watch said that it had seen, newest last.
+        accepted: What events accept the loss of, by alias and sequence.
+        keys: Its chain of key lists, if it has one.
+        seen: The sequences that each watch said that it had seen, newest last.
         has_urls: Files can be pulled.
         pull_breaks_at: Pulls fail when they come to this byte of a file.
     """
@@ -30,6 +35,8 @@ class MemoryRegistry:
         self._watchers: set[asyncio.Queue[AliasUpdate | None]] = set()
         self.alias_history: defaultdict[AliasKey, dict[int, bytes]] = defaultdict(dict)
         self._sequences: dict[AliasKey, int] = {}
+        self.accepted: dict[tuple[AliasKey, int], SeenEvent] = {}
+        self.keys: bytes | None = None
         self.seen: list[dict[AliasKey, int]] = []
         self.tombstones: dict[tuple[str, str, int], bytes] = {}
         self.has_urls = False
@@ -66,23 +73,23 @@ class MemoryRegistry:
         for queue in self._watchers:
             queue.put_nowait(None)
 
-    async def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
+    async def watch_aliases(self, seen: Mapping[AliasKey, SeenEvent]) -> AsyncGenerator[AliasUpdate, None]:
         """See ports.Registry."""
         self._check()
-        self.seen.append(dict(seen))
+        self.seen.append({key: event.sequence for key, event in seen.items()})
         queue: asyncio.Queue[AliasUpdate | None] = asyncio.Queue()
         self._watchers.add(queue)
         try:
-            for (tenant, model, alias), sequence in seen.items():
+            for (tenant, model, alias), event in seen.items():
                 held = self._sequences.get((tenant, model, alias), 0)
-                if held < sequence:
+                if held < event.sequence or self._is_other((tenant, model, alias), event):
                     yield AliasUpdate(tenant=tenant, model=model, alias=alias, held_sequence=held)
             for key, update in list(self._updates.items()):
                 if key not in seen or key not in self._sequences:
                     yield update
                     continue
                 for sequence, envelope in sorted(self.alias_history[key].items()):
-                    if sequence > seen[key]:
+                    if sequence > seen[key].sequence:
                         yield replace(update, envelope=envelope)
             yield AliasUpdate(is_snapshot_complete=True)
             while (update_or_end := await queue.get()) is not None:
@@ -98,6 +105,25 @@ class MemoryRegistry:
             return self.alias_history[tenant, model, alias][sequence]
         except KeyError:
             raise NotFoundError(f"{model}@{alias} has no event {sequence}") from None
+
+    async def events_since_loss(self, tenant: str, model: str, alias: str, lost: SeenEvent) -> AsyncIterator[bytes]:
+        """See ports.Registry."""
+        self._check()
+        key = (tenant, model, alias)
+        chain = self.alias_history.get(key)
+        if not chain:
+            raise NotFoundError(f"there is no {model}@{alias}")
+        first = min((place for (of, place), loss in self.accepted.items() if (of, loss) == (key, lost)), default=None)
+        for sequence, envelope in sorted(chain.items()):
+            if first is not None and sequence >= first:
+                yield envelope
+
+    async def key_list(self) -> bytes:
+        """See ports.Registry."""
+        self._check()
+        if self.keys is None:
+            raise UnimplementedError("no key list")
+        return self.keys
 
     async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
         """See ports.Registry."""
@@ -151,6 +177,13 @@ class MemoryRegistry:
         if ends_at < size_bytes:
             raise FileUrlError("the store's answer ended early")
         return True
+
+    def _is_other(self, key: AliasKey, event: SeenEvent) -> bool:
+        """Whether the newest event is another one in the place of the seen one."""
+        if self._sequences.get(key) != event.sequence:
+            return False
+        payload = base64.b64decode(json.loads(self.alias_history[key][event.sequence])["payload"])
+        return hashlib.sha256(payload).hexdigest() != event.sha256
 
     def _check(self) -> None:
         if self.is_away:

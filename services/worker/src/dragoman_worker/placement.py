@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from dragoman_common.audit import Audit
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, DragomanError
-from dragoman_worker import audit
 from dragoman_worker.alias_book import refs_of
 from dragoman_worker.alias_follower import AliasFollower
 from dragoman_worker.backoff import Backoff
@@ -32,6 +32,7 @@ from dragoman_worker.stand_in import StandIns, is_lasting
 from dragoman_worker.starter import VersionStarter, VersionWithdrawnError
 
 logger = logging.getLogger(__name__)
+audit = Audit("worker")
 
 VersionKey: TypeAlias = tuple[str, str, int]
 
@@ -74,6 +75,7 @@ class Placement:
         self._serving: dict[AliasKey, frozenset[VersionRef]] = {}
         self._held: dict[VersionKey, HeldVersion] = {}
         self._changed = asyncio.Event()
+        self._checks: set[asyncio.Task[None]] = set()
         self._has_snapshot = False
         self._is_closed = False
 
@@ -106,10 +108,19 @@ class Placement:
         """Follow the registry until cancelled, through every break of the stream."""
         await self._follower.follow(self._updated, self._backoff())
 
+    def keys_are_newer(self) -> None:
+        """Verify again what was verified by the keys of before. What serves goes on; what does not hold is audited."""
+        self._follower.keys_are_newer()
+        for held in self._held.values():
+            if held.engine is not None:
+                check = asyncio.create_task(self._check(held), name=f"check {held.ref.name}")
+                self._checks.add(check)
+                check.add_done_callback(self._checks.discard)
+
     async def close(self) -> None:
         """End every process and start no other. Calls should have drained before."""
         self._is_closed = True
-        tasks = [one.task for one in self._held.values() if one.task is not None]
+        tasks = [*self._checks, *(one.task for one in self._held.values() if one.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -157,7 +168,7 @@ class Placement:
         if held is None:
             held = self._held[key] = HeldVersion(ref, self._clock.now())
             held.task = asyncio.create_task(self._load(held), name=f"load {ref.name}")
-        elif held.state is State.DRAINING and held.task is None and held.ref == ref:
+        elif held.state is State.DRAINING and held.task is None and held.ref == ref and not held.is_in_doubt:
             # Wanted again while it lingers.
             held.move(State.READY, self._clock.now())
 
@@ -210,6 +221,18 @@ class Placement:
         held.task = None
         held.move(State.READY, self._clock.now())
         self._reconcile()
+
+    async def _check(self, held: HeldVersion) -> None:
+        try:
+            await self._starter.check(held)
+        except DragomanError as error:
+            held.is_in_doubt = True
+            audit.refused(
+                held.ref.name,
+                f"{failure_text(error)}; it goes on serving until its alias moves, and is not loaded anew",
+            )
+        else:
+            held.is_in_doubt = False
 
     async def _failed(self, held: HeldVersion, error: Exception, num_failures: int) -> None:
         logger.error("version not loaded", extra={"version": held.ref.name, "error": failure_text(error)})

@@ -6,12 +6,13 @@ Owns the protocols, the values that cross them and the failures they document. A
 process_runner.py; fakes: memory.py.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from dragoman_common.errors import UnavailableError
+from dragoman_models.gate_basis import LostEvent
 from dragoman_worker.request import Scores, TokenIds
 
 
@@ -30,6 +31,9 @@ class ModelFiles:
 
 AliasKey: TypeAlias = tuple[str, str, str]
 """Tenant, model, alias."""
+
+SeenEvent: TypeAlias = LostEvent
+"""An event that was seen, as the one that accepts its loss would name it."""
 
 
 class FileUrlError(UnavailableError):
@@ -104,7 +108,8 @@ class AliasUpdate:
 
     Attributes:
         envelope: The signed event; empty in a message without one.
-        held_sequence: Set where the registry has less of the alias than the watch said was seen: its newest, or 0.
+        held_sequence: Set where the registry has less of the alias than the watch said was seen, or another event in
+            that place: its newest, or 0.
         is_snapshot_complete: Every alias that existed when the watch began has been sent.
     """
 
@@ -133,11 +138,28 @@ class VersionEnvelopes:
 class Registry(Protocol):
     """Where placement comes from. While it is away, calls fail with UnavailableError or DeadlineExceededError."""
 
-    def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
+    def watch_aliases(self, seen: Mapping[AliasKey, SeenEvent]) -> AsyncGenerator[AliasUpdate, None]:
         """The aliases of every tenant; ends or fails when the stream breaks.
 
-        First, of each alias in seen, every event after that sequence, or that there is less; of the others the newest
-        event; then each new one.
+        First, of each alias in seen, every event after that one, or that there is less or another; of the others the
+        newest event; then each new one.
+        """
+        ...
+
+    def events_since_loss(self, tenant: str, model: str, alias: str, lost: SeenEvent) -> AsyncIterator[bytes]:
+        """The signed events of an alias from the one on that says that it accepts this loss; none where none says so.
+
+        Raises:
+            NotFoundError: there is no such alias.
+            DataLossError: its chain is not whole.
+        """
+        ...
+
+    async def key_list(self) -> bytes:
+        """Return the chain of key lists, unverified.
+
+        Raises:
+            NotFoundError, UnimplementedError: the registry has none.
         """
         ...
 

@@ -8,7 +8,7 @@ signatures are placement.py's.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
 import grpc
 
@@ -18,7 +18,7 @@ from dragoman_common.auth import calling_as
 from dragoman_common.errors import NotFoundError, UnavailableError, UnimplementedError
 from dragoman_common.status import translated
 from dragoman_worker.file_url import FileUrlReader
-from dragoman_worker.ports import AliasKey, AliasUpdate, VersionEnvelopes
+from dragoman_worker.ports import AliasKey, AliasUpdate, SeenEvent, VersionEnvelopes
 
 WATCH_TIMEOUT_S = 3600.0
 DOWNLOAD_TIMEOUT_S = 3600.0
@@ -34,12 +34,12 @@ class RegistryClient:
         self._url_reader = url_reader
         self._stub: registry_pb2_grpc.RegistryServiceAsyncStub = registry_pb2_grpc.RegistryServiceStub(channel)
 
-    async def watch_aliases(self, seen: Mapping[AliasKey, int]) -> AsyncIterator[AliasUpdate]:
+    async def watch_aliases(self, seen: Mapping[AliasKey, SeenEvent]) -> AsyncGenerator[AliasUpdate, None]:
         """See ports.Registry. A stream that is silent for three heartbeats is broken."""
         silence_s = FIRST_MESSAGE_TIMEOUT_S
         known = (
-            pb.SeenAlias(tenant=tenant, model=model, alias=alias, sequence=sequence)
-            for (tenant, model, alias), sequence in seen.items()
+            pb.SeenAlias(tenant=tenant, model=model, alias=alias, sequence=event.sequence, sha256=event.sha256)
+            for (tenant, model, alias), event in seen.items()
         )
         request = pb.WatchAliasesRequest(all_tenants=True, seen=known)
         with calling_as(""):
@@ -76,6 +76,28 @@ class RegistryClient:
                 raise NotFoundError(f"the registry has no event {sequence} of {model}@{alias}")
             last = page.events[-1].sequence
             request.page_token = page.next_page_token
+
+    async def events_since_loss(self, tenant: str, model: str, alias: str, lost: SeenEvent) -> AsyncIterator[bytes]:
+        """See ports.Registry."""
+        request = pb.ListAliasEventsRequest(model=model, alias=alias, page_size=EVENTS_PER_PAGE)
+        is_past = False
+        while True:
+            with translated(), calling_as(tenant):
+                page = await self._stub.ListAliasEvents(request)
+            for event in page.events:
+                # What is said beside the envelope only tells where to begin to verify.
+                says = event.accepted_loss
+                is_past = is_past or (says.sequence, says.sha256) == (lost.sequence, lost.sha256)
+                if is_past:
+                    yield event.record.envelope
+            if not page.events or page.next_page_token in ("", request.page_token):
+                return
+            request.page_token = page.next_page_token
+
+    async def key_list(self) -> bytes:
+        """See ports.Registry."""
+        with translated(), calling_as(""):
+            return (await self._stub.GetKeyList(pb.GetKeyListRequest())).key_chain
 
     async def version(self, tenant: str, model: str, number: int) -> VersionEnvelopes:
         """See ports.Registry."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
+from dragoman_models.key_following import check_period
 
 MAX_BATCH_SIZE = 4_096
 MAX_BATCH_TOKENS = 1 << 22
@@ -23,7 +24,11 @@ class WorkerSettings:
     cache_folder: Path
     """Model files by content; workers on one machine share it by naming the same folder."""
     registry_keys_file: Path
-    """PEM public keys whose signatures on versions and aliases count."""
+    """Whose signatures on versions and aliases count: PEM public keys, or a chain of key lists."""
+    key_list_file: Path | None = None
+    """Where the newest key list of the registry is kept, so that a restart does not go back behind it."""
+    key_list_period_s: float = 60.0
+    """How often the registry is asked for its key list, a quarter more or less: 5 to 3600."""
     file_url_ca_file: Path | None = None
     """PEM authorities for the TLS certificate of the store that file URLs lead to, beside the system's."""
     max_cache_bytes: int = 20 * 1024**3
@@ -70,6 +75,7 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        check_period(self.key_list_period_s, name="KEY_LIST_PERIOD_S")
         for name in (
             "max_loaded_versions",
             "max_concurrent_loads",

@@ -47,7 +47,9 @@ class StandIns:
 
     async def failed(self, key: AliasKey, ref: VersionRef) -> None:
         """A version of this alias cannot be loaded: step back, if it is the one that the alias would be served by."""
-        newest = self._book.records[key]
+        newest = self._book.records.get(key)
+        if newest is None:
+            return
         at = self._chosen.get(key, newest)
         if stable_of(at) != ref:
             return
@@ -58,7 +60,7 @@ class StandIns:
             logger.warning("alias history not read", extra={"alias": "/".join(key), "error": error.message})
             return
         # The alias may have moved meanwhile; then what was read is no answer any more.
-        if earlier is not None and self._book.records[key] is newest:
+        if earlier is not None and self._book.records.get(key) is newest:
             logger.warning(
                 "earlier version stands in", extra={"alias": "/".join(key), "version": stable_of(earlier).name}
             )

@@ -101,10 +101,40 @@ class VersionStarter:
         if held.manifest is not None:
             await self._loader.release(held.manifest)
 
+    async def check(self, held: HeldVersion) -> None:
+        """Verify a version that is loaded by today's keys; the registry may have signed it again.
+
+        Raises:
+            DataLossError: no key that counts has signed it.
+            DragomanError: it is in doubt, and the registry could not be asked.
+        """
+        if held.envelopes is None:
+            return
+        ref = held.ref
+        try:
+            self._manifest(ref, held.envelopes.manifest)
+        except DataLossError:
+            envelopes = await self._registry.version(ref.tenant, ref.model, ref.number)
+            self._manifest(ref, envelopes.manifest)
+            held.envelopes = envelopes
+
     async def _start(self, held: HeldVersion, on_change: Callable[[], None]) -> None:
         ref = held.ref
-        manifest = self._believed(ref, await self._registry.version(ref.tenant, ref.model, ref.number))
+        sequence = self._keys.sequence
+        held.envelopes = await self._registry.version(ref.tenant, ref.model, ref.number)
+        manifest = self._believed(ref, held.envelopes)
         held.manifest = manifest
+        await self._load(held, manifest, on_change)
+        if self._keys.sequence != sequence and held.engine is not None:
+            # A key may have been revoked since it was verified.
+            try:
+                await self.check(held)
+            except BaseException:
+                engine, held.engine = held.engine, None
+                await engine.close()
+                raise
+
+    async def _load(self, held: HeldVersion, manifest: VersionManifest, on_change: Callable[[], None]) -> None:
         files = await self._loader.prepare(manifest)
         try:
             await self._run(held, manifest, files, on_change)
@@ -119,11 +149,7 @@ class VersionStarter:
         A tombstone that does not verify refuses the version, too: who can spoil one can as well spoil the manifest, and
         must not bring a withdrawn version back that way. What is loaded already is not asked about again.
         """
-        manifest = verify_manifest(
-            envelopes.manifest, self._keys, tenant=ref.tenant, model=ref.model, number=ref.number
-        )
-        if manifest.root_sha256 != ref.root_sha256:
-            raise DataLossError(f"{ref.name}: the alias names other content than the version's manifest")
+        manifest = self._manifest(ref, envelopes.manifest)
         if envelopes.tombstone is None:
             return manifest
         tombstone = verify_tombstone(
@@ -134,6 +160,12 @@ class VersionStarter:
         raise VersionWithdrawnError(
             f"{ref.name} was withdrawn by {tombstone.withdrawn_by[:100]}: {tombstone.reason[:200]}"
         )
+
+    def _manifest(self, ref: VersionRef, envelope: bytes) -> VersionManifest:
+        manifest = verify_manifest(envelope, self._keys, tenant=ref.tenant, model=ref.model, number=ref.number)
+        if manifest.root_sha256 != ref.root_sha256:
+            raise DataLossError(f"{ref.name}: the alias names other content than the version's manifest")
+        return manifest
 
     async def _run(
         self, held: HeldVersion, manifest: VersionManifest, files: ModelFiles, on_change: Callable[[], None]
