@@ -8,8 +8,10 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import psycopg
@@ -20,6 +22,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 from psycopg import sql
 
+from dragoman_client.doctor import books, broker, store
+from dragoman_client.doctor.deployment import Deployment
+from dragoman_client.local.home import Home
+from dragoman_client.local.parts import RealParts
 from dragoman_client.local.process import ProcessIdentity
 from dragoman_common.service_keys import ServiceKey
 from tests.integration import corpus
@@ -185,6 +191,17 @@ def test_missing_topics_and_wrong_partitions_and_retention(real, parts, tmp_path
     assert "Kafka lacks topics" in said
     assert "bad.dragoman.feedback" in said
     assert "kafka-topics" in said
+
+
+@pytest.mark.parametrize(("ahead_s", "status"), [(0.0, "ok"), (20.0, "warn"), (-20.0, "warn"), (90.0, "fail")])
+async def test_clocks_of_the_parts(parts, tmp_path, monkeypatch, ahead_s, status):
+    deployment = Deployment(home=Home(tmp_path), parts=RealParts.of(parts.environ).settings)
+    # The parts have this machine's clock; the doctor is given another one.
+    for module, check in ((broker, broker.check_broker), (store, store.check_store), (books, books.check_books)):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: time.time() - ahead_s))
+        [found] = [finding async for finding in check(deployment) if finding.check == "clock"]
+        assert found.status == status, found
+        assert ("ahead" in found.message) == (ahead_s > 0)
 
 
 def test_too_few_copies(real, parts, tmp_path):
@@ -367,6 +384,10 @@ def test_platform_that_was_killed(real):
     real.run("down")
     real.up()
     until(lambda: examined(real)[0] == 0, timeout_s=60)
+
+
+def test_http_side_that_is_away(real):
+    assert "does not answer" in fails(real, "gateway", "http", "--target", f"http=127.0.0.1:{free_port()}")
 
 
 def test_target_that_is_no_address_is_refused(real):

@@ -74,6 +74,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "history": ("history", "r8", "prod"),
     "predict": ("predict", "r8", "record profit"),
     "feedback": ("feedback", "r-77", "0", "earn"),
+    "usage": ("usage",),
     "report": ("report", "r8"),
     "events tail": ("events", "tail"),
     "evidence add": ("evidence", "add", "r8", "2", "measurement", "DOCUMENT"),
@@ -125,6 +126,8 @@ async def test_json_has_the_documented_shape(name: str, platform: Any, tmp_path:
     if name in ("evidence list", "evidence retract"):
         await platform.dragoman("approve", "r8", "2")
         files["RETRACTED"] = platform.registry.evidence[0].digest[:12]
+    if name == "usage":
+        platform.monitor.usage.usage.add(model="r8", version=2, num_requests=3)
     if name == "import":
         await platform.dragoman("export", "r8", "2", str(files["BUNDLE"]), "--key", str(files["KEY"]))
     arguments = [str(files.get(word, word)) for word in COMMANDS[name]]
@@ -145,8 +148,15 @@ def test_down_prints_the_documented_document(home: Any, tmp_path: Path) -> None:
     assert shape(json.loads(result.stdout)) == shape(EXAMPLES["down"])
 
 
+async def test_doctor_prints_the_documented_document(platform: Any) -> None:
+    # The fakes have no HTTP side, so it exits with 1.
+    result = await platform.dragoman("doctor", "--json")
+    assert result.exit_code == 1
+    assert shape(json.loads(result.stdout)) == shape(EXAMPLES["doctor"])
+
+
 def test_every_documented_example_is_compared() -> None:
-    assert set(EXAMPLES) == {*COMMANDS, "down"}
+    assert set(EXAMPLES) == {*COMMANDS, "down", "doctor"}
 
 
 def test_documented_exit_codes_are_those_of_the_command() -> None:
