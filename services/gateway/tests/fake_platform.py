@@ -18,12 +18,13 @@ from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
 from dragoman.tokenizer.v1 import tokenizer_pb2, tokenizer_pb2_grpc
 from dragoman_common.auth import current_caller
-from dragoman_common.errors import NotFoundError, UnavailableError
+from dragoman_common.errors import NotFoundError, UnavailableError, UnimplementedError
 from dragoman_common.server import Service
 from dragoman_common.testing import TestKeys, running
 from dragoman_gateway.memory import MemoryTokenizer, scores_of
 from dragoman_gateway.ports import EncodedRows
 from dragoman_models.file_digest import FileDigest, root_sha256
+from dragoman_models.gate_basis import LostEvent
 from dragoman_models.package import InputLimits, TokenizerFile
 from dragoman_models.record import AliasRecord, VersionManifest
 from dragoman_models.signing import SigningKey, sign_alias_record, sign_manifest
@@ -93,6 +94,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.feed = Feed()
         self.versions, self.events, self.history = {}, {}, {}
         self.tombstones = {}
+        self.key_chain = None
         self.seen = []
         self.num_get_version = 0
         self.page_size, self.step_s = 2, 1
@@ -115,7 +117,27 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         envelope = sign_tombstone(TombstoneRecord(**(facts | changes)), key or self.key)
         self.tombstones[manifest.tenant, manifest.model, manifest.number] = envelope
 
-    def move(self, manifest, *, alias="prod", key=None, keep=True):
+    async def GetKeyList(self, request, context):
+        if self.key_chain is None:
+            raise UnimplementedError("of before there were lists")
+        return registry_pb2.GetKeyListResponse(key_chain=self.key_chain)
+
+    def sign_again(self, key, alias="prod"):
+        """Put the newest event of r8's alias there under another key, and send nothing."""
+        name = ("local", "r8", alias)
+        record, _ = self.events[name]
+        self.events[name] = self.history[name][-1] = (record, sign_alias_record(record, key))
+
+    def accept_loss(self, manifest, num_lost, **changes):
+        """Lose the newest events of prod, and accept that: an event in the first lost one's place says so."""
+        name = (manifest.tenant, manifest.model, "prod")
+        lost, _ = self.events[name]
+        accepted = LostEvent(sequence=lost.sequence, sha256=payload_sha256(lost))
+        for _ in range(num_lost):
+            self.lose(*name)
+        self.move(manifest, **({"accepted_loss": accepted} | changes))
+
+    def move(self, manifest, *, alias="prod", key=None, keep=True, accepted_loss=None):
         """Point an alias at a version; with another key the event is forged, and with keep=False only sent."""
         name = (manifest.tenant, manifest.model, alias)
         before = self.events.get(name)
@@ -131,6 +153,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
             request_id="r1",
             nonce="n1",
             previous_sha256=payload_sha256(before[0]) if before else "",
+            accepted_loss=accepted_loss,
         )
         envelope = sign_alias_record(record, key or self.key)
         if keep:
@@ -148,8 +171,13 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         chain = self.history[current_caller().tenant, request.model, request.alias]
         start, size = int(request.page_token or 0), min(request.page_size, self.page_size)
         events = [
-            registry_pb2.AliasEvent(sequence=place, record=SignedRecord(envelope=envelope))
-            for place, (_, envelope) in enumerate(chain, 1)
+            registry_pb2.AliasEvent(
+                sequence=place,
+                record=SignedRecord(envelope=envelope),
+                accepted_loss=loss and registry_pb2.LostEvent(sequence=loss.sequence, sha256=loss.sha256),
+            )
+            for place, (record, envelope) in enumerate(chain, 1)
+            for loss in [record.accepted_loss]
         ]
         token = str(start + size) if start + size < len(chain) else ""
         return registry_pb2.ListAliasEventsResponse(events=events[start : start + size], next_page_token=token)
@@ -199,6 +227,14 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         self.seen.append(seen)
 
         def first():
+            for item in request.seen:
+                record = self.events.get((item.tenant, item.model, item.alias), (None,))[0]
+                held = record.sequence if record else 0
+                if held < item.sequence or (held == item.sequence and payload_sha256(record) != item.sha256):
+                    ahead = registry_pb2.AheadAlias(
+                        tenant=item.tenant, model=item.model, alias=item.alias, held_sequence=held
+                    )
+                    yield registry_pb2.WatchAliasesResponse(ahead=ahead, heartbeat_period=HEARTBEAT)
             for name, entry in self.events.items():
                 missed = self.history[name][seen[name] :] if name in seen else [entry]
                 yield from (self._message(*each) for each in missed)

@@ -6,9 +6,8 @@ import logging
 
 import pytest
 
-from dragoman_gateway.aliases import less_than_seen
-
-LESS = "the registry shows less of an alias than was seen; what was seen holds"
+from dragoman_models.gate_basis import LostEvent
+from dragoman_models.signing import SigningKey
 
 
 @pytest.fixture
@@ -29,9 +28,8 @@ async def answers(gateway, version):
     return (await gateway.classify("oil")).version == version
 
 
-def less(caplog):
-    lines = [record for record in caplog.records if record.message == LESS]
-    return [(line.tenant, line.model, line.alias, line.seen_sequence, line.shown_sequence) for line in lines]
+def audited(caplog):
+    return [(line.message, line.object) for line in caplog.records if line.name == "dragoman_gateway.audit"]
 
 
 async def test_a_watch_that_begins_again_names_the_newest_verified_event_of_each_alias(gateway, again):
@@ -69,8 +67,9 @@ async def test_a_registry_that_shows_less_than_was_seen_is_named_and_not_followe
         gateway.platform.registry.lose()
     with caplog.at_level(logging.ERROR):
         await again()
-        await gateway.eventually(lambda: less(caplog))
-    assert less(caplog) == [("local", "r8", "prod", 2, shown)]
+        await gateway.eventually(lambda: audited(caplog))
+    assert audited(caplog) == [("audit: object lost", "local/r8/aliases/prod")]
+    assert f"event 2 was seen and verified, the registry's newest is {shown};" in caplog.records[-1].reason
     assert await answers(gateway, 2)
     # It is still what the next watch is told.
     assert (await again())["local", "r8", "prod"] == 2
@@ -82,13 +81,69 @@ async def test_a_registry_that_sends_an_older_event_again_is_not_followed(gatewa
     first = gateway.platform.registry.history["local", "r8", "prod"][0]
     with caplog.at_level(logging.ERROR):
         gateway.platform.registry.feed.push(gateway.platform.registry._message(*first))
-        await gateway.eventually(lambda: [record for record in caplog.records if "refused" in record.message])
-    (line,) = caplog.records
-    assert (line.tenant, line.model, line.alias) == ("local", "r8", "prod")
+        await gateway.eventually(lambda: audited(caplog))
+    assert audited(caplog) == [("audit: object refused", "local/r8/aliases/prod")]
     assert await answers(gateway, 2)
 
 
-def test_only_less_is_less():
-    seen = {("t", "m", "a"): 3, ("t", "m", "b"): 3, ("t", "m", "c"): 3, ("t", "m", "d"): 3}
-    shown = {("t", "m", "a"): 3, ("t", "m", "b"): 4, ("t", "m", "c"): 2, ("u", "m", "d"): 3}
-    assert less_than_seen(seen, shown) == [(("t", "m", "c"), 3, 2), (("t", "m", "d"), 3, 0)]
+@pytest.fixture
+async def seen(gateway):
+    """A gateway that has seen event 5 of prod, which points to version 2; all three versions are ready."""
+    registry = gateway.platform.registry
+    versions = {number: gateway.platform.publish(number) for number in (2, 3, 1)}
+    registry.move(versions[2])
+    assert registry.events["local", "r8", "prod"][0].sequence == 5
+    await gateway.eventually(lambda: answers(gateway, 2))
+    return versions
+
+
+@pytest.mark.parametrize("num_lost", [1, 2])
+async def test_an_accepted_loss_is_followed_while_the_watch_is_open(gateway, seen, caplog, num_lost):
+    gateway.platform.registry.accept_loss(seen[3], num_lost)
+    await gateway.eventually(lambda: answers(gateway, 3))
+    gateway.platform.registry.move(seen[1])
+    await gateway.eventually(lambda: answers(gateway, 1))
+    assert audited(caplog) == []
+
+
+@pytest.mark.parametrize("num_moves", [0, 1, 2, 3])
+@pytest.mark.parametrize("num_lost", [1, 2])
+async def test_an_accepted_loss_is_followed_also_by_a_gateway_that_was_away(
+    gateway, again, seen, caplog, num_lost, num_moves
+):
+    registry = gateway.platform.registry
+    pushed, registry.feed.push = registry.feed.push, lambda message: None
+    registry.accept_loss(seen[3], num_lost)
+    for move in range(num_moves):
+        registry.move(seen[(1, 3)[move % 2]])
+    registry.feed.push = pushed
+    await again()
+    await gateway.eventually(lambda: answers(gateway, (3, 1)[num_moves % 2]))
+    assert (await again())["local", "r8", "prod"] == 6 - num_lost + num_moves
+    assert audited(caplog) == []
+
+
+NOT_ACCEPTED = {
+    "no acceptance": {"accepted_loss": None},
+    "of another event": {"accepted_loss": LostEvent(sequence=5, sha256="0" * 64)},
+    "forged": {"key": SigningKey.generate()},
+}
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("how", NOT_ACCEPTED)
+async def test_an_event_that_claims_a_lower_place_without_acceptance_is_refused_and_audited(
+    gateway, again, seen, caplog, how, is_open
+):
+    registry = gateway.platform.registry
+    pushed = registry.feed.push
+    if not is_open:
+        registry.feed.push = lambda message: None
+    registry.accept_loss(seen[3], 2, **NOT_ACCEPTED[how])
+    registry.feed.push = pushed
+    if not is_open:
+        await again()
+    await gateway.eventually(lambda: audited(caplog))
+    kind = "refused" if is_open else "lost"
+    assert audited(caplog) == [(f"audit: object {kind}", "local/r8/aliases/prod")]
+    assert await answers(gateway, 2)

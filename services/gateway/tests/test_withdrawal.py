@@ -100,7 +100,11 @@ async def test_a_forged_tombstone_takes_no_good_version_down_and_is_logged(behin
     with caplog.at_level(logging.ERROR):
         assert (await behind.catalogue.get("local", "r8", 1)).key.number == 1
     (line,) = caplog.records
-    assert (line.tenant, line.model, line.version, "tombstone refused" in line.message) == ("local", "r8", 1, True)
+    assert (line.name, line.message, line.object) == (
+        "dragoman_gateway.audit",
+        "audit: object refused",
+        "local/r8/tombstones/1",
+    )
 
 
 @pytest.mark.looptime

@@ -11,7 +11,7 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
 from dragoman_common.auth import current_caller
 from dragoman_common.channel import connect
-from dragoman_common.errors import NotFoundError
+from dragoman_common.errors import NotFoundError, UnimplementedError
 from dragoman_common.server import Service
 from dragoman_common.testing import running
 from dragoman_models.file_digest import FileDigest, root_sha256
@@ -37,6 +37,7 @@ class RegistryServer(pb_grpc.RegistryServiceServicer):
         self._roots = {}
         self._tombstones = {}
         self.num_calls = 0
+        self.key_chain = None
 
     def publish(self, tenant, model, number, files, *, key=None, signed_as=None):
         """Store a version; `signed_as` signs it for another (tenant, model, number)."""
@@ -97,6 +98,11 @@ class RegistryServer(pb_grpc.RegistryServiceServicer):
         if key in self._tombstones:
             version.tombstone.record.envelope = self._tombstones[key]
         return pb.GetVersionResponse(version=version)
+
+    async def GetKeyList(self, request, context):
+        if self.key_chain is None:
+            raise UnimplementedError("of before there were lists")
+        return pb.GetKeyListResponse(key_chain=self.key_chain)
 
     async def DownloadFile(self, request, context):
         self.num_calls += 1

@@ -66,6 +66,11 @@ class Rechecks(Generic[K]):
         if len(self._asked_s) > self._max_keys:
             self._asked_s.popitem(last=False)
 
+    def expire(self) -> None:
+        """Take everything for old, because what it was judged by has changed: each next use asks first."""
+        self._asked_s.clear()
+        self._failed_s = float("-inf")
+
     async def before_use(self, key: K) -> None:
         """Ask again where it is time to; never fails because nobody answers."""
         now_s = asyncio.get_running_loop().time()

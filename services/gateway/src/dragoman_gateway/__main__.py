@@ -3,6 +3,7 @@
 """Wiring of the gateway: settings -> channels, watches, outbox -> pipeline -> gRPC and HTTP."""
 
 import asyncio
+import functools
 import logging
 import os
 import random
@@ -12,6 +13,7 @@ import grpc
 
 from dragoman.gateway.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 from dragoman_common import deadline, logs, settings, telemetry
+from dragoman_common.audit import Audit
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError
@@ -19,6 +21,7 @@ from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_events.opening import open_log
 from dragoman_gateway import oip, servicer
+from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
 from dragoman_gateway.call_meter import CallMeter, code_name
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
@@ -32,7 +35,7 @@ from dragoman_gateway.outbox import Outbox
 from dragoman_gateway.pipeline import Pipeline
 from dragoman_gateway.readiness import Readiness
 from dragoman_gateway.recent import RecentCalls
-from dragoman_gateway.registry_client import AliasWatch, RegistryCatalogue, RegistryHistory
+from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, fetch_key_list
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
@@ -43,7 +46,7 @@ from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
 from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.worker_watch import watch_workers
 from dragoman_gateway.workers import WorkerTable
-from dragoman_models.verify import VerifyingKeys
+from dragoman_models.key_following import KeyFollower, load_keys
 from inference.oip_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 
 _logger = logging.getLogger("dragoman_gateway")
@@ -71,7 +74,8 @@ async def run(config: Settings) -> None:
         ),
         clock,
     )
-    keys = VerifyingKeys.load(config.registry_keys_file)
+    audit = Audit("gateway")
+    keys = await asyncio.to_thread(load_keys, config.registry_keys_file, config.key_list_file, audit)
     tokens = KeyTokens(ServiceKey.load(config.server.key_file))
 
     def channel(target: str, audience: str) -> grpc.aio.Channel:
@@ -85,14 +89,29 @@ async def run(config: Settings) -> None:
     table = WorkerTable(random.SystemRandom())
     withdrawals = Withdrawals()
     catalogue = RegistryCatalogue(registry, keys, withdrawals)
+    history = RegistryHistory(registry, keys)
     router = Router(
         AliasTable(),
         table,
         catalogue,
-        RegistryHistory(registry, keys),
+        history,
         withdrawals=withdrawals,
         clock=clock,
         max_hold_s=config.max_hold_ms / 1e3,
+    )
+    alias_watch = AliasWatch(registry, keys, catalogue, history, router)
+
+    def verify_again() -> None:
+        catalogue.keys_are_newer()
+        alias_watch.keys_are_newer()
+
+    key_follower = KeyFollower(
+        keys,
+        functools.partial(fetch_key_list, registry),
+        audit=audit,
+        on_newer=verify_again,
+        period_s=config.key_list_period_s,
+        kept=config.key_list_file,
     )
     readiness = Readiness(router, tokenizer)
     outbox = Outbox(
@@ -161,7 +180,8 @@ async def run(config: Settings) -> None:
             readiness=readiness.wait,
             background=(
                 outbox.run(),
-                AliasWatch(registry, keys, catalogue, router).run(),
+                alias_watch.run(),
+                key_follower.run(),
                 watch_workers(workers, table),
                 readiness.run(),
                 http.run(),

@@ -3,33 +3,33 @@
 """What the registry says, believed only after its signature holds: versions on demand, alias events as they come.
 
     GetVersion -> envelope -> verify_manifest -> ServedVersion (kept); tombstone -> verify_tombstone -> Withdrawals
-    a version in use -> GetVersion again, in the background -> tombstone?
-    WatchAliases, from what was seen on -> verify_alias_event -> Router; ListModels -> less than was seen? -> log
+    a version in use -> GetVersion again, in the background -> does it still verify? tombstone?
+    ListAliasEvents -> verify_alias_event -> the events before one, or after an accepted loss
+
+The watch of the aliases is alias_watch's.
 
 The plain fields of a reply are for display; what is read from them is only which record to expect in the envelope.
 """
 
-import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import AsyncIterator
 
 import grpc
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
+from dragoman_common.audit import Audit
 from dragoman_common.auth import calling_as
-from dragoman_common.errors import DataLossError, DragomanError, NotFoundError
+from dragoman_common.errors import DataLossError, NotFoundError
 from dragoman_common.recheck import Rechecks
-from dragoman_gateway.aliases import AliasName, AliasTarget, less_than_seen
+from dragoman_common.status import translated
+from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.clients import calling
 from dragoman_gateway.outcome import ContractBrokenError
-from dragoman_gateway.refused_events import RefusedEvents
-from dragoman_gateway.route import Router
-from dragoman_gateway.streams import WATCH_LIFE_S, follow
 from dragoman_gateway.version import ModelNotFoundError, ServedVersion, VersionKey
 from dragoman_gateway.withdrawals import Withdrawals
+from dragoman_models.accepted_loss import newest_after_loss
 from dragoman_models.record import AliasRecord
 from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys, payload_sha256, verify_alias_event, verify_manifest
@@ -38,9 +38,8 @@ _MAX_VERSIONS = 10_000
 """Versions kept, about 1 kB each: they never change, so only memory bounds them."""
 
 _PAGE_SIZE = 1_000
-_MAX_SEEN = 10_000
-"""The registry takes no more; of the aliases beyond it sends the newest event, as to one who has seen nothing."""
 _logger = logging.getLogger(__name__)
+_audit = Audit("gateway")
 
 
 class RegistryCatalogue:
@@ -52,19 +51,25 @@ class RegistryCatalogue:
         self._stub = pb_grpc.RegistryServiceStub(channel)
         self._keys = keys
         self._known: OrderedDict[tuple[str, str, int], ServedVersion] = OrderedDict()
+        # What is in use and does not verify any more, and why.
+        self._spoiled: dict[tuple[str, str, int], str] = {}
 
-    async def get(self, tenant: str, model: str, number: int, *, root_sha256: str | None = None) -> ServedVersion:
+    async def get(
+        self, tenant: str, model: str, number: int, *, root_sha256: str | None = None, is_new_use: bool = False
+    ) -> ServedVersion:
         name = (tenant, model, number)
         version = self._known.get(name)
         if version is not None:
             if version.key not in self._withdrawals:
                 await self._rechecks.before_use(name)
+            if is_new_use and name in self._spoiled:
+                raise DataLossError(self._spoiled[name])
         else:
             version = await self._fetch(tenant, model, number)
             self._rechecks.note(name)
             self._known[name] = version
             if len(self._known) > _MAX_VERSIONS:
-                self._known.popitem(last=False)
+                self._spoiled.pop(self._known.popitem(last=False)[0], None)
         if name in self._known:
             self._known.move_to_end(name)
         if root_sha256 not in (None, version.key.root_sha256):
@@ -78,17 +83,23 @@ class RegistryCatalogue:
         """Stop asking again."""
         await self._rechecks.close()
 
+    def keys_are_newer(self) -> None:
+        """Verify every version again before its next use. One that does not hold stays in use; see get."""
+        self._rechecks.expire()
+
     async def _recheck(self, name: tuple[str, str, int]) -> None:
         tenant, model, number = name
         try:
             response = await self._ask(tenant, model, number)
+            verify_manifest(response.version.manifest.envelope, self._keys, tenant=tenant, model=model, number=number)
         except (DataLossError, NotFoundError, ContractBrokenError) as error:
             # Only a tombstone that verifies takes a version out of use, and not whoever spoils what is stored.
-            _logger.error(  # noqa: TRY400 - a refusal needs no traceback
-                "a version in use is no longer what was signed; it stays in use",
-                extra={"tenant": tenant, "model": model, "version": number, "reason": str(error)},
-            )
+            reason = f"{error}; it stays in use until its alias moves"
+            if self._spoiled.get(name) != reason:
+                _audit.refused(f"{tenant}/{model}/versions/{number}", reason)
+            self._spoiled[name] = reason
             return
+        self._spoiled.pop(name, None)
         version = self._known.get(name)
         if version is not None:
             self._take_tombstone(response.version, version.key)
@@ -110,13 +121,17 @@ class RegistryCatalogue:
             )
         except DataLossError as error:
             # Whoever can write to the store, and cannot sign, takes no good version down.
-            _logger.error("tombstone refused; the version stays in use", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+            self._refuse_tombstone(key, error.message)
             return
         if record.root_sha256 != key.root_sha256:
-            _logger.error("tombstone refused: it speaks of other content", extra=where)
+            self._refuse_tombstone(key, "it speaks of other content")
             return
         self._withdrawals.add(key, record.reason)
         _logger.warning("version withdrawn", extra=where | {"by": record.withdrawn_by, "reason": record.reason})
+
+    def _refuse_tombstone(self, key: VersionKey, reason: str) -> None:
+        name = f"{key.tenant}/{key.model}/tombstones/{key.number}"
+        _audit.refused(name, f"{reason}; the version stays in use")
 
     async def _fetch(self, tenant: str, model: str, number: int) -> ServedVersion:
         try:
@@ -136,6 +151,19 @@ class RegistryCatalogue:
             max_text_bytes=manifest.input_limits.max_text_bytes,
             max_tokens=manifest.input_limits.max_tokens,
         )
+
+
+async def fetch_key_list(channel: grpc.aio.Channel) -> bytes:
+    """Return the registry's chain of key lists, unverified.
+
+    Raises:
+        NotFoundError, UnimplementedError: it has none.
+        DragomanError: it is away.
+    """
+    stub = pb_grpc.RegistryServiceStub(channel)
+    with translated(), calling_as(""):
+        response: pb.GetKeyListResponse = await stub.GetKeyList(pb.GetKeyListRequest())
+    return response.key_chain
 
 
 class RegistryHistory:
@@ -169,6 +197,44 @@ class RegistryHistory:
             at = before
         return found
 
+    async def after_loss(self, target: AliasTarget, *, last: int | None = None) -> tuple[AliasTarget, bytes] | None:
+        """The newest event, and as signed, of a chain that holds an acceptance of the loss of this one.
+
+        Args:
+            target: what was seen.
+            last: go no further than this sequence.
+
+        Raises:
+            DataLossError: what comes after the acceptance does not hold.
+            DragomanError: the registry is away.
+        """
+        tenant, model, alias = target.name
+        events = self._events_since_loss(target)
+        try:
+            found = await newest_after_loss(
+                events, self._keys, tenant=tenant, model=model, alias=alias, lost=target.as_lost, last=last
+            )
+        except NotFoundError:
+            return None
+        return found and (target_of(found[0]), found[1])
+
+    async def _events_since_loss(self, target: AliasTarget) -> AsyncIterator[bytes]:
+        tenant, model, alias = target.name
+        request = pb.ListAliasEventsRequest(model=model, alias=alias, page_size=_PAGE_SIZE)
+        is_past = False
+        while True:
+            with translated(), calling_as(tenant):
+                page = await self._stub.ListAliasEvents(request)
+            for event in page.events:
+                # What is said beside the envelope only tells where to begin to verify.
+                says = event.accepted_loss
+                is_past = is_past or (says.sequence, says.sha256) == (target.sequence, target.payload_sha256)
+                if is_past:
+                    yield event.record.envelope
+            if not page.events or page.next_page_token in ("", request.page_token):
+                return
+            request.page_token = page.next_page_token
+
     async def _events_before(self, target: AliasTarget, limit: int) -> deque[pb.AliasEvent]:
         """The last `limit` events before `target`, oldest first, as the registry says."""
         tenant, model, alias = target.name
@@ -182,115 +248,6 @@ class RegistryHistory:
                 if is_past or not page.events or not page.next_page_token:
                     return kept
                 request.page_token = page.next_page_token
-
-
-class AliasWatch:
-    """Follows every tenant's aliases into the router.
-
-    Each watch goes on from what was seen. That shows what was missed, but not what is gone: a registry whose store lost
-    an event sends nothing, as if there were nothing new. So after each snapshot its lists are compared with what was
-    seen.
-    """
-
-    def __init__(
-        self, channel: grpc.aio.Channel, keys: VerifyingKeys, catalogue: RegistryCatalogue, router: Router
-    ) -> None:
-        self._stub = pb_grpc.RegistryServiceStub(channel)
-        self._keys = keys
-        self._catalogue = catalogue
-        self._router = router
-        self._refused = RefusedEvents(self._check, router.apply)
-        # What the watch that is open was told, until its snapshot is compared with it.
-        self._told: dict[AliasName, int] = {}
-        self._to_compare: asyncio.Queue[dict[AliasName, int]] = asyncio.Queue(maxsize=1)
-
-    async def run(self) -> None:
-        """Follow until cancelled. While the registry is away, aliases stay where they were."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._refused.run())
-            group.create_task(self._compare_snapshots())
-            group.create_task(follow("registry aliases", self._open, self.take, self._told.clear))
-
-    async def take(self, message: pb.WatchAliasesResponse) -> None:
-        """Believe one message, or refuse it and keep what was."""
-        if message.HasField("event"):
-            event = message.event
-            where = {"tenant": event.tenant, "model": event.model, "alias": event.alias}
-            try:
-                await self._apply(event)
-            except DataLossError as error:
-                _logger.error("alias event refused", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
-                self._router.refuse(event.tenant, event.model, event.alias, error.message)
-        if message.is_snapshot_complete:
-            self._router.is_complete = True
-            if self._told and not self._to_compare.full():
-                self._to_compare.put_nowait(dict(self._told))
-            self._told.clear()
-
-    def _open(self) -> grpc.aio.UnaryStreamCall[pb.WatchAliasesRequest, pb.WatchAliasesResponse]:
-        self._told.update(islice(sorted(self._router.seen().items()), _MAX_SEEN))
-        seen = [
-            pb.SeenAlias(tenant=tenant, model=model, alias=alias, sequence=sequence)
-            for (tenant, model, alias), sequence in self._told.items()
-        ]
-        return self._stub.WatchAliases(pb.WatchAliasesRequest(all_tenants=True, seen=seen), timeout=WATCH_LIFE_S)
-
-    async def _compare_snapshots(self) -> None:
-        while True:
-            seen = await self._to_compare.get()
-            try:
-                shown = await self._shown({tenant for tenant, _, _ in seen})
-            except (DragomanError, ContractBrokenError) as error:
-                _logger.warning("aliases not compared with what was seen", extra={"reason": str(error)})
-                continue
-            for (tenant, model, alias), sequence, shown_sequence in less_than_seen(seen, shown):
-                _logger.error(
-                    "the registry shows less of an alias than was seen; what was seen holds",
-                    extra={
-                        "tenant": tenant,
-                        "model": model,
-                        "alias": alias,
-                        "seen_sequence": sequence,
-                        "shown_sequence": shown_sequence,
-                    },
-                )
-
-    async def _shown(self, tenants: Iterable[str]) -> dict[AliasName, int]:
-        """The newest sequence of each alias as the registry says it: enough to notice that it says less."""
-        shown: dict[AliasName, int] = {}
-        for tenant in sorted(tenants):
-            request = pb.ListModelsRequest(page_size=_PAGE_SIZE)
-            with calling_as(tenant), calling("registry"):
-                while True:
-                    page = await self._stub.ListModels(request)
-                    for model in page.models:
-                        shown |= {(tenant, model.model, event.alias): event.sequence for event in model.aliases}
-                    if not page.next_page_token:
-                        break
-                    request.page_token = page.next_page_token
-        return shown
-
-    async def _apply(self, event: pb.AliasEvent) -> None:
-        record = verify_alias_event(
-            event.record.envelope, self._keys, tenant=event.tenant, model=event.model, alias=event.alias
-        )
-        target = target_of(record)
-        self._refused.supersede(target)
-        try:
-            # Fetched now: calls need not wait for it, and a version that does not hold never becomes the target.
-            await self._check(target)
-        except DataLossError:
-            self._refused.add(target)
-            raise
-        except (DragomanError, ContractBrokenError) as error:
-            # The event holds; its version is fetched by the first call that needs it.
-            _logger.warning("version not fetched yet", extra={"model": target.stable.model, "reason": str(error)})
-        self._router.apply(target)
-
-    async def _check(self, target: AliasTarget) -> None:
-        stable = target.stable
-        with calling_as(""):
-            await self._catalogue.get(stable.tenant, stable.model, stable.number, root_sha256=stable.root_sha256)
 
 
 def target_of(record: AliasRecord) -> AliasTarget:
@@ -307,4 +264,5 @@ def target_of(record: AliasRecord) -> AliasTarget:
         move_time=record.move_time,
         payload_sha256=payload_sha256(record),
         previous_sha256=record.previous_sha256,
+        accepted_loss=record.accepted_loss,
     )

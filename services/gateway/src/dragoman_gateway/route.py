@@ -10,7 +10,7 @@ will be drawn in `resolve`.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dragoman_common.clock import Clock
@@ -65,21 +65,30 @@ class Router:
         self._refused: dict[tuple[str, str, str], str] = {}
         self.is_complete = False
 
-    def apply(self, target: AliasTarget) -> None:
-        """Take in a verified alias event.
+    def apply(self, target: AliasTarget, *, is_past_loss: bool = False) -> None:
+        """Take in a verified alias event; see AliasTable.
 
         Raises:
-            DataLossError: it does not continue the chain; the alias stays where it was.
+            ChainBrokenError: it does not continue the chain; the alias stays where it was.
         """
-        replaced = self._aliases.apply(target)
+        replaced = self._aliases.apply(target, is_past_loss=is_past_loss)
         self._refused.pop(target.name, None)
         if replaced is not None:
             self._stand_ins.moved(replaced, target)
         self._workers.announce()
 
-    def seen(self) -> dict[AliasName, int]:
-        """The sequence of the newest verified event of every alias, for a watch that goes on from there."""
+    def seen(self) -> dict[AliasName, AliasTarget]:
+        """The newest verified event of every alias, for a watch that goes on from there."""
         return self._aliases.seen()
+
+    def doubt(self, names: Iterable[AliasName]) -> None:
+        """The events of these aliases do not verify any more: they answer until the next one comes, whichever it is."""
+        self._aliases.doubt(names)
+
+    @property
+    def doubted(self) -> frozenset[AliasName]:
+        """The aliases whose newest event does not verify any more."""
+        return self._aliases.doubted
 
     def refuse(self, tenant: str, model: str, alias: str, reason: str) -> None:
         """Remember that an event about this alias did not hold. An alias that has a verified target keeps it."""

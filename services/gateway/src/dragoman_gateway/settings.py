@@ -8,6 +8,7 @@ from pathlib import Path
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_gateway.durability import Durabilities
+from dragoman_models.key_following import check_period
 
 MAX_LEEWAY_S = 60
 
@@ -31,7 +32,11 @@ class Settings:
     registry_target: str
     """host:port of the registry."""
     registry_keys_file: Path
-    """PEM: the public keys whose signatures over versions and alias events count."""
+    """Whose signatures over versions and alias events count: PEM public keys, or a chain of key lists."""
+    key_list_file: Path | None = None
+    """Where the newest key list of the registry is kept, so that a restart does not go back behind it."""
+    key_list_period_s: int = 60
+    """How often the registry is asked for its key list, a quarter more or less: 5 to 3600."""
     tokenizer_target: str
     """host:port of the tokenizer."""
     worker_targets: tuple[str, ...]
@@ -91,6 +96,7 @@ class Settings:
     """The longest wait for a worker within a call."""
 
     def __post_init__(self) -> None:
+        check_period(self.key_list_period_s, name="KEY_LIST_PERIOD_S")
         if not 0 <= self.user_leeway_s <= MAX_LEEWAY_S:
             raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dragoman.tokenizer.v1.tokenizer_pb2_grpc import add_TokenizerServiceServicer_to_server
 from dragoman_common import logs, settings, telemetry
+from dragoman_common.audit import Audit
 from dragoman_common.channel import connect
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
-from dragoman_models.verify import VerifyingKeys
+from dragoman_models.key_following import KeyFollower, load_keys
 from dragoman_tokenizer.encoding import CallLimits
 from dragoman_tokenizer.registry_client import RegistryVersionSource
 from dragoman_tokenizer.servicer import POLICY, TokenizerServicer
@@ -28,13 +29,24 @@ async def run(config: Settings) -> None:
         default_deadline_ms=config.load_timeout_ms,
         max_message_bytes=config.server.max_message_bytes,
     )
+    audit = Audit("tokenizer")
+    keys = await asyncio.to_thread(load_keys, config.registry_keys_file, config.key_list_file, audit)
+    source = RegistryVersionSource(channel, keys)
     with ThreadPoolExecutor(config.num_threads, thread_name_prefix="encode") as executor:
         tokenizers = VersionTokenizers(
-            RegistryVersionSource(channel, VerifyingKeys.load(config.registry_keys_file)),
+            source,
             executor,
             max_cached_bytes=config.cache_bytes,
             max_cached_versions=config.cache_versions,
             load_timeout_s=config.load_timeout_ms / 1e3,
+        )
+        key_follower = KeyFollower(
+            keys,
+            source.key_list,
+            audit=audit,
+            on_newer=tokenizers.keys_are_newer,
+            period_s=config.key_list_period_s,
+            kept=config.key_list_file,
         )
         limits = CallLimits(max_rows=config.max_rows_per_call, max_tokens=config.max_tokens_per_call)
         service = Service(
@@ -43,7 +55,14 @@ async def run(config: Settings) -> None:
         )
         authenticator = ServiceTokenAuthenticator(TrustStore.load(config.server.trust_file), audience="tokenizer")
         try:
-            await serve([service], config.server, authenticator=authenticator, policy=POLICY, on_drain=tokenizers.close)
+            await serve(
+                [service],
+                config.server,
+                authenticator=authenticator,
+                policy=POLICY,
+                background=[key_follower.run()],
+                on_drain=tokenizers.close,
+            )
         finally:
             await channel.close()
 

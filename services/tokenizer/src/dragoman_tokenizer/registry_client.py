@@ -7,7 +7,6 @@ of this service.
 Data path: GetVersion -> envelope -> verify_manifest -> files; DownloadFile -> chunks -> bytes (checked by the caller).
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ import grpc
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc as pb_grpc
+from dragoman_common.audit import Audit
 from dragoman_common.auth import calling_as
 from dragoman_common.errors import (
     DataLossError,
@@ -28,7 +28,7 @@ from dragoman_models.tombstone import verify_tombstone
 from dragoman_models.verify import VerifyingKeys, verify_manifest
 from dragoman_tokenizer.version import VerifiedVersion, VersionName, VersionNotFoundError, WithdrawnVersionError
 
-_logger = logging.getLogger(__name__)
+_audit = Audit("tokenizer")
 
 
 class RegistryVersionSource:
@@ -51,17 +51,28 @@ class RegistryVersionSource:
         return VerifiedVersion(manifest.root_sha256, {file.path: file for file in manifest.files})
 
     def _check_tombstone(self, name: VersionName, envelope: bytes, root_sha256: str) -> None:
-        where = {"tenant": name.tenant, "model": name.model, "version": name.number}
+        where = f"{name.tenant}/{name.model}/tombstones/{name.number}"
         try:
             record = verify_tombstone(envelope, self._keys, tenant=name.tenant, model=name.model, version=name.number)
         except DataLossError as error:
             # Whoever can write to the store, and cannot sign, takes no good version down.
-            _logger.error("tombstone refused; the version stays in use", extra=where | {"reason": error.message})  # noqa: TRY400 - a refusal needs no traceback
+            _audit.refused(where, f"{error.message}; the version stays in use")
             return
         if record.root_sha256 != root_sha256:
-            _logger.error("tombstone refused: it speaks of other content", extra=where)
+            _audit.refused(where, "it speaks of other content; the version stays in use")
             return
         raise WithdrawnVersionError(name, record.reason)
+
+    async def key_list(self) -> bytes:
+        """Return the registry's chain of key lists, unverified.
+
+        Raises:
+            NotFoundError, UnimplementedError: it has none.
+            DragomanError: it is away.
+        """
+        with calling_as(""), translated():
+            reply: pb.GetKeyListResponse = await self._registry.GetKeyList(pb.GetKeyListRequest())
+        return reply.key_chain
 
     async def read(self, name: VersionName, path: str, max_bytes: int) -> bytes:
         """See VersionSource."""

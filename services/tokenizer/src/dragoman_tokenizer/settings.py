@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
+from dragoman_models.key_following import check_period
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +17,11 @@ class Settings:
     registry_target: str
     """host:port of the registry."""
     registry_keys_file: Path
-    """PEM: the public keys whose signatures over versions count."""
+    """Whose signatures over versions count: PEM public keys, or a chain of key lists."""
+    key_list_file: Path | None = None
+    """Where the newest key list of the registry is kept, so that a restart does not go back behind it."""
+    key_list_period_s: int = 60
+    """How often the registry is asked for its key list, a quarter more or less: 5 to 3600."""
     max_rows_per_call: int = 256
     """Texts in one call; more make a call hold a thread for longer, fewer make callers send more calls."""
     max_tokens_per_call: int = 524_288
@@ -32,6 +37,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that would serve nobody."""
+        check_period(self.key_list_period_s, name="KEY_LIST_PERIOD_S")
         for name in (
             "max_rows_per_call",
             "max_tokens_per_call",

@@ -11,10 +11,10 @@ holds.
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from concurrent.futures import Executor
 
+from dragoman_common.audit import Audit
 from dragoman_common.errors import (
     DataLossError,
     FailedPreconditionError,
@@ -38,7 +38,7 @@ from dragoman_tokenizer.version import (
 )
 
 _Place = tuple[str, str, int]
-_logger = logging.getLogger(__name__)
+_audit = Audit("tokenizer")
 
 
 class VersionTokenizers:
@@ -105,6 +105,10 @@ class VersionTokenizers:
         )
         return ServedTokenizer(name, spec, tokenizer)
 
+    def keys_are_newer(self) -> None:
+        """Verify every version again before its next use. One that does not hold stays in use while it is in memory."""
+        self._rechecks.expire()
+
     async def close(self) -> None:
         """Stop the loads under way."""
         await self._rechecks.close()
@@ -125,9 +129,9 @@ class VersionTokenizers:
                 self._withdrawn.popitem(last=False)
         except (DataLossError, VersionNotFoundError) as error:
             # Only a tombstone that verifies takes a version out of use, and not whoever spoils what is stored.
-            _logger.error(  # noqa: TRY400 - a refusal needs no traceback
-                "a version in use is no longer what was signed; it stays in use",
-                extra={"tenant": name.tenant, "model": name.model, "version": name.number, "reason": error.message},
+            _audit.refused(
+                f"{name.tenant}/{name.model}/versions/{name.number}",
+                f"{error.message}; its tokenizer stays in use while it is in memory, and is not loaded anew",
             )
 
     async def _load_spec(self, name: VersionName) -> TokenizerSpec:

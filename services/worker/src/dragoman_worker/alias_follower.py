@@ -52,7 +52,7 @@ class AliasFollower:
         self.book.restore(await asyncio.to_thread(self._memory.recall))
         while True:
             await asyncio.sleep(backoff.next_s())
-            if self._are_keys_newer:
+            while self._are_keys_newer:
                 self._are_keys_newer = False
                 self.book.doubt(await asyncio.to_thread(self.book.find_unverified))
             try:
