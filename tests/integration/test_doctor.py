@@ -44,7 +44,7 @@ NOTHING = (
 def parts(tmp_path_factory):
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("parts")
-        yield required("real parts", lambda: stack.enter_context(together.running(folder, killable=True)))
+        yield together.required(stack, folder, killable=True)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ CALLS = 24
 def parts(tmp_path_factory):
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp("parts")
-        yield required("real parts", lambda: stack.enter_context(together.running(folder)))
+        yield together.required(stack, folder)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from tests.parts import kafka, minio, postgres
 from tests.parts.kafka import KafkaBroker
 from tests.parts.minio import MinioServer
+from tests.parts.missing import MissingPartError, missing
 from tests.parts.postgres import PostgresServer
 
 T = TypeVar("T")
@@ -33,21 +34,40 @@ def running(folder: Path, *, killable: bool = False) -> Iterator[Parts]:
     """The parts for the time of the block, with data of their own below the folder, which is made.
 
     Raises:
-        MissingPartError: one cannot be had.
+        OneMissingError: one cannot be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
         # Java takes its time: the others start meanwhile.
-        starts = (
-            pool.submit(_entered, kafka.running(folder / "kafka", killable=killable)),
-            pool.submit(_entered, minio.running(_made(folder / "minio"), killable=killable)),
-            pool.submit(_entered, postgres.running(_made(folder / "postgres"), killable=killable)),
-        )
-        for start in starts:
+        starts = {
+            "kafka": pool.submit(_entered, kafka.running(folder / "kafka", killable=killable)),
+            "minio": pool.submit(_entered, minio.running(_made(folder / "minio"), killable=killable)),
+            "postgres": pool.submit(_entered, postgres.running(_made(folder / "postgres"), killable=killable)),
+        }
+        for start in starts.values():
             if start.exception() is None:
                 stack.push(start.result()[0])
-        broker, store, books = (start.result()[1] for start in starts)
+        for part, start in starts.items():
+            if isinstance(error := start.exception(), MissingPartError):
+                raise OneMissingError(part, str(error)) from error
+        broker, store, books = (start.result()[1] for start in starts.values())
         yield Parts(kafka=broker, minio=store, postgres=books, environ=_environ(folder, broker, store, books))
+
+
+class OneMissingError(MissingPartError):
+    """Names the part, as ALLOW_MISSING does."""
+
+    def __init__(self, part: str, said: str) -> None:
+        super().__init__(f"{part}: {said}")
+        self.part = part
+
+
+def required(stack: ExitStack, folder: Path, *, killable: bool = False) -> Parts:
+    """The parts until the stack ends; without one the run ends, or the test is skipped where ALLOW_MISSING says so."""
+    try:
+        return stack.enter_context(running(folder, killable=killable))
+    except OneMissingError as error:
+        missing(error.part, error)
 
 
 def _entered(part: AbstractContextManager[T]) -> tuple[AbstractContextManager[T], T]:

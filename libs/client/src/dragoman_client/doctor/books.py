@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The monitor's books in Postgres: reachable, lets us in, migrated, writable, and its clock. Reads only."""
 
-import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from dragoman_client.doctor.deployment import Deployment
-from dragoman_client.doctor.finding import Finding, Findings
+from dragoman_client.doctor.finding import Finding, Findings, in_threads
 from dragoman_client.local.parts import PartsSettings
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ async def check_books(deployment: Deployment) -> AsyncIterator[Finding]:
     except ImportError:
         yield _HERE.skipped("reachable", "needs dragoman-client with its extra doctor")
         return
-    for finding in await asyncio.to_thread(lambda parts: list(_look(parts)), deployment.parts):
+    async for finding in in_threads(_look(deployment.parts)):
         yield finding
 
 

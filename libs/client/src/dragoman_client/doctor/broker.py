@@ -5,7 +5,6 @@
 The write goes to a topic of its own that is deleted again: the broker stamps what is written there with its own time.
 """
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from dragoman_client.doctor.deployment import Deployment
-from dragoman_client.doctor.finding import Finding, Findings
+from dragoman_client.doctor.finding import Finding, Findings, in_threads
 from dragoman_client.local.parts import PartsSettings
 from dragoman_common.errors import DragomanError, FailedPreconditionError, InvalidArgumentError
 from dragoman_events.kafka_settings import brokers_of
@@ -33,7 +32,7 @@ async def check_broker(deployment: Deployment) -> AsyncIterator[Finding]:
     except ImportError:
         yield _HERE.skipped("reachable", "needs dragoman-client with its extra doctor")
         return
-    for finding in await asyncio.to_thread(lambda parts: list(_look(parts)), deployment.parts):
+    async for finding in in_threads(_look(deployment.parts)):
         yield finding
 
 

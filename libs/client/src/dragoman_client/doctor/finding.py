@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a check found: one line for people, one object for scripts."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 OK, WARN, FAIL, SKIPPED = "ok", "warn", "fail", "skipped"
@@ -52,5 +53,7 @@ class Findings:
         return self.ok("clock", f"within {MAX_SKEW_S:g} s of this machine's clock")
 
 
-Checks = Callable[[], AsyncIterator[Finding]]
-"""The checks of one part, in the order in which they are shown."""
+async def in_threads(checks: Iterator[Finding]) -> AsyncIterator[Finding]:
+    """Blocking checks, each run in a thread; what one found is kept also when the next one breaks."""
+    while (finding := await asyncio.to_thread(next, checks, None)) is not None:
+        yield finding

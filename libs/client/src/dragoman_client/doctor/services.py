@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each service, from outside: does it answer, does it believe our token, and how far is its clock from ours.
 
-The gateway's HTTP side tells the time. No reply of gRPC carries one, but a service accepts a token from its issue to its
-expiry, with 30 s of leeway on both sides, and we sign tokens: one that it would refuse if its clock were more than t
-behind, and one for ahead, measure it.
+The gateway's HTTP side tells the time. No reply of gRPC carries one, but a service accepts a token from its issue to
+its expiry, with 30 s of leeway on both sides, and we sign tokens: one that it would refuse if its clock were more than
+t behind, and one for ahead, measure it.
 """
 
 import asyncio

@@ -5,7 +5,6 @@
 Writes under doctor/, where no record of the registry is, and removes what it wrote.
 """
 
-import asyncio
 import configparser
 import io
 import ipaddress
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from dragoman_client.doctor.deployment import Deployment
-from dragoman_client.doctor.finding import Finding, Findings
+from dragoman_client.doctor.finding import Finding, Findings, in_threads
 from dragoman_client.local.parts import PartsSettings
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ async def check_store(deployment: Deployment) -> AsyncIterator[Finding]:
     except ImportError:
         yield _HERE.skipped("reachable", "needs dragoman-client with its extra doctor")
         return
-    for finding in await asyncio.to_thread(lambda parts: list(_look(parts)), deployment.parts):
+    async for finding in in_threads(_look(deployment.parts)):
         yield finding
 
 
