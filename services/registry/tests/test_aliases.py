@@ -48,6 +48,18 @@ async def test_of_racing_moves_in_two_registries_on_one_store_one_wins(start, ma
         assert await first.alias() == await second.alias()
 
 
+async def test_a_version_by_alias_is_where_it_points_now_whatever_became_of_the_one_before(start, make):
+    async with start() as one, start(one.store) as two, one.client() as first, two.client() as second:
+        for seed in range(2):
+            await first.publish(make.good(seed), publish_id=f"p{seed}")
+        await first.move(1)
+        wanted = pb.GetVersionRequest(model="r8", alias="prod")
+        assert (await first.stub.GetVersion(wanted)).version.number == 1
+        await second.move(2)
+        del one.store.objects["tenants/acme/models/r8/versions/1"]
+        assert (await first.stub.GetVersion(wanted)).version.number == 2
+
+
 async def test_a_move_that_expects_another_state_is_aborted(published, refused):
     async with refused("ABORTED", "is at event 0, the move expected 1"):
         await published.move(1, expected_sequence=1)

@@ -18,7 +18,7 @@ from dragoman_models.head import HeadRecord, sign_head, verify_head
 from dragoman_models.signing import RetiredKeyError, SigningKey
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
-from dragoman_registry.chain_head import ALIASES, POLICIES, EventsLostError, Links, Place, head_of, is_old
+from dragoman_registry.chain_head import ALIASES, POLICIES, EventsLostError, Link, Links, Place, head_of, is_old
 from dragoman_registry.head_copies import HeadCopies
 from dragoman_registry.ports import (
     MAX_OBJECT_BYTES,
@@ -49,6 +49,8 @@ class Heads:
         self._seen: dict[Place, HeadRecord] = {}
         self._told: dict[Place, str] = {}
         self._verified: dict[Place, tuple[bytes, HeadRecord]] = {}
+        # What held when it was last looked at: the same chain against the same heads need not be digested again.
+        self._held: dict[Place, tuple[Link, int, list[HeadRecord]]] = {}
 
     async def read(self, place: Place) -> list[HeadRecord]:
         """Return what is known of a chain's end. Asked before the chain is read: an event comes before its head."""
@@ -68,10 +70,14 @@ class Heads:
         Raises:
             EventsLostError: a head names what is not there.
         """
+        held = self._held.get(place)
+        if held is not None and links and held[0] is links[-1] and held[1:] == (len(links), heads):
+            return
         try:
             for head in heads:
                 is_old(place, links, head)
         except EventsLostError as error:
+            self._held.pop(place, None)
             if is_final and self._told.get(place) != error.message:
                 self._told[place] = error.message
                 audit.lost(str(place), error.message)
@@ -86,6 +92,8 @@ class Heads:
             await self.advance(place, links)
         elif _is_ahead(place, links, self._seen.get(place)):
             self._seen[place] = newest
+        elif all(head == newest for head in heads):
+            self._held[place] = (links[-1], len(links), heads)
 
     async def advance(self, place: Place, links: Links) -> None:
         """Write the head of a chain that is whole, in the store and in the copy.
@@ -143,6 +151,7 @@ class Heads:
     def forget(self) -> None:
         """Verify every head again at its next read: the keys that count have changed."""
         self._verified.clear()
+        self._held.clear()
 
     async def _write(self, place: Place, links: Links, newest: HeadRecord, envelope: bytes) -> None:
         for _ in range(WRITE_ATTEMPTS):
