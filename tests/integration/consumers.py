@@ -7,12 +7,15 @@ state of its sources.
 """
 
 import hashlib
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,28 +57,53 @@ class Consumer:
         """It as a process that goes on, asked to stop at the end of the block."""
         command = [*self.command, str(self.config), "--follow", "--every-s", "0.1", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        following = Following(process)
         try:
-            yield Following(process)
+            yield following
             process.terminate()
-            # Read on: a pipe that is full would hold it back.
-            process.communicate(timeout=RUN_S)
             # Java says with its exit code that a signal ended it, after it has closed everything.
-            assert process.returncode in (0, 143)
+            assert process.wait(RUN_S) in (0, 143)
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
+            process.kill()
+            process.wait()
+            following.close()
 
 
 class Following:
+    """What a process prints, read along by a thread: one whose pipe is full would stop, and its group with it."""
+
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._changed = threading.Condition()
+        self._line: str | None = None
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def document(self) -> dict[str, Any]:
         """The next one that it prints."""
-        line = self._process.stdout.readline()
-        assert line, "it has ended"
-        return json.loads(line)
+        with self._changed:
+            if self._line != "":
+                self._line = None
+            self._changed.wait_for(lambda: self._line is not None, timeout=RUN_S)
+            assert self._line, "it has ended, or prints nothing"
+            return json.loads(self._line)
+
+    def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for a document of which the condition holds."""
+        ends_s = time.monotonic() + RUN_S
+        while not condition(document := self.document()):
+            assert time.monotonic() < ends_s, f"still {document}"
+
+    def close(self) -> None:
+        self._reader.join()
+        self._process.stdout.close()
+
+    def _read(self) -> None:
+        # The empty one at last says that there will be no other.
+        for line in itertools.chain(self._process.stdout, [""]):
+            with self._changed:
+                self._line = line
+                self._changed.notify_all()
 
 
 def python_consumer(folder: Path, broker: KafkaBroker, *, changed: tuple[str, str] | None = None) -> Consumer:
@@ -128,7 +156,9 @@ def java_consumer(folder: Path, broker: KafkaBroker) -> Consumer:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             raise MissingPartError(f"there is no {tool} for examples/consumer/java")
-    sources = sorted([JAVA / "pom.xml", PROTOS / EVENTS_PROTO, *JAVA.glob("src/**/*.java")])
+    sources = sorted(
+        [JAVA / "pom.xml", PROTOS / EVENTS_PROTO, *(path for path in JAVA.glob("src/**/*") if path.is_file())]
+    )
     state = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     built = made_once("example-consumer-java", state, _build_java)
     folder.mkdir()

@@ -47,6 +47,12 @@ def stream(*, num_calls: int, seed: int = 12) -> Stream:
     return Stream(messages=messages, num_tokens=sum(row.num_tokens for row in ours))
 
 
+def lonely_prediction(*, tenant: str) -> Message:
+    """A good one that nothing belongs to."""
+    row = _call(random.Random(1), 1, datetime.now(UTC))[0]
+    return _messages([replace(row, tenant=tenant)])[0]
+
+
 def _call(rng: random.Random, number: int, now: datetime) -> list[PredictionRecord]:
     arm = rng.choice(("stable", "stable", "stable", "canary"))
     request_id = f"{rng.getrandbits(128):032x}"

@@ -183,12 +183,15 @@ def test_members_of_a_group_share_the_partitions_and_a_label_meets_its_predictio
     whole = printed("python")
     group = ("--group", "shared")
     with built("python").following(*group) as first:
-        while count(first.document()) != count(whole):
-            pass
+        first.until(lambda document: count(document) == count(whole))
         with built("java").following(*group) as second:
             halves = [{}, {}]
-            while sum(map(count, halves)) != count(whole) or any(len(partitions(half)) != 6 for half in halves):
-                halves = [first.document(), second.document()]
+
+            def add_up(half):
+                halves[:] = [half, second.document()]
+                return sum(map(count, halves)) == count(whole) and all(len(partitions(half)) == 6 for half in halves)
+
+            first.until(add_up)
     assert not set(partitions(halves[0])) & set(partitions(halves[1]))
     for name in ("labelled", "correct", "tokens"):
         assert sum(total(half, name) for half in halves) == total(whole, name)
@@ -198,12 +201,11 @@ def test_members_of_a_group_share_the_partitions_and_a_label_meets_its_predictio
 def test_consumer_that_follows_sees_what_comes_and_ends_when_it_is_told(built, printed, log, language):
     before = count(printed(language))
     with built(language).following("--group", f"follow-{language}") as consumer:
-        while (now := count(consumer.document())) < before:
-            pass
-        fresh = crooked_events.stream(num_calls=1, seed=len(language)).messages[PREDICTIONS]
-        log.write(PREDICTIONS, fresh)
-        while count(consumer.document()) <= now:
-            pass
+        consumer.until(lambda document: count(document) >= before)
+        # From another tenant, so that what others compare stays.
+        message = crooked_events.lonely_prediction(tenant=f"seen-by-{language}")
+        log.write(PREDICTIONS, [message])
+        consumer.until(lambda document: any(each["tenant"] == f"seen-by-{language}" for each in document["versions"]))
 
 
 def count(document):

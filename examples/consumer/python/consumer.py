@@ -319,11 +319,12 @@ class Reading:
         return self.partitions is not None and not self._left
 
     def step(self) -> bool:
-        """Take what comes within a moment; returns whether something came."""
-        messages = self._consumer.consume(500, timeout=0.2)
-        for message in messages:
+        """Take the next message, if one comes within a moment; returns whether one came."""
+        # One at a time: a batch could hold messages of before a rebalance, which would count twice.
+        message = self._consumer.poll(0.2)
+        if message is not None:
             self._take(message)
-        return bool(messages)
+        return message is not None
 
     def _take(self, message: Message) -> None:
         error = message.error()
@@ -394,7 +395,7 @@ def main() -> int:
             show()
     finally:
         reading.close()
-    return 0
+    return 1 if stopped and given.until_end else 0
 
 
 if __name__ == "__main__":
