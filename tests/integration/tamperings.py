@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a writer to the store tries, by name: each changes the store, and says what an audit record must name.
 
-The scene: tenant `local` has the model `victim`, whose alias `prod` points to version `good`, after `older`;
-`bad` is a version that was published well and is then tampered with; `gone` is withdrawn. The model `other`, and
-`victim` of the tenant `stranger`, have version 1, signed by the same registry.
+The scene: tenant `local` has the model `victim`, whose aliases `prod` and `canary` point to version `good`, after
+`older`; `bad` is a version that was published well and is then tampered with; `gone` is withdrawn. The model `other`,
+and `victim` of the tenant `stranger`, have version 1, signed by the same registry.
 """
 
 import base64
@@ -20,6 +20,8 @@ from tests.integration.store_writer import FolderWriter, StoreWriter
 TENANT = "tenants/local"
 VICTIM = f"{TENANT}/models/victim"
 PROD = f"{VICTIM}/aliases/prod"
+CANARY = f"{VICTIM}/aliases/canary"
+CANARY_HEAD = f"{VICTIM}/heads/aliases/canary"
 # The one of the writer to the store; no list names it.
 INTRUDER = SigningKey.generate()
 
@@ -33,6 +35,8 @@ class Scene:
     bad: int
     blobs: dict[str, str]
     """Keys of bad's files, by path."""
+    older_head: bytes
+    """The head of canary when it pointed to older."""
 
     @property
     def manifest(self) -> str:
@@ -268,6 +272,14 @@ def remove_all_events(scene: Scene) -> str:
     return _alias(scene)
 
 
+def go_back_with_older_head(scene: Scene) -> str:
+    """All of canary is as it was once, its signed head included: nothing in the store tells of what came later."""
+    for sequence in range(2, len(scene.writer.names_below(CANARY)) + 1):
+        scene.writer.delete(f"{CANARY}/{sequence}")
+    scene.writer.write(CANARY_HEAD, scene.older_head)
+    return "local/victim/aliases/canary"
+
+
 CHAIN_TAMPERINGS: dict[str, Tampering] = {
     "a forged newest event": forge_event,
     "a forged older event": forge_older_event,
@@ -297,6 +309,21 @@ def claim_elsewhere(scene: Scene) -> str:
     claim = json.loads(scene.writer.read(f"{VICTIM}/by-digest/{root}"))
     scene.writer.write(f"{VICTIM}/by-digest/{root}", json.dumps(claim | {"number": scene.good}).encode())
     return ""
+
+
+# What has no place among a model's records: a scan names each in the audit log.
+UNKNOWN = (
+    f"{VICTIM}/run.py",
+    f"{VICTIM}/.git/config",
+    f"{VICTIM}/versions/run.py",
+    f"{VICTIM}/versions/.git/config",
+    f"{PROD}/.git/config",
+)
+
+
+def plant_unknown(scene: Scene) -> tuple[str, ...]:
+    _plant(*UNKNOWN)(scene)
+    return UNKNOWN
 
 
 # What no record names: it must have no effect at all.

@@ -60,6 +60,7 @@ class Stage:
     older: int = 0
     good: int = 0
     gone: int = 0
+    older_head: bytes = b""
     log_sizes: dict[Path, int] = field(default_factory=dict)
     num_packages: int = 0
 
@@ -105,6 +106,9 @@ class Stage:
         async with self.operator() as (client, registry), self.operator("stranger") as (stranger, _):
             for number in (self.older, self.good):
                 await client.set_alias(MODEL, "prod", number, reason="test")
+            await client.set_alias(MODEL, "canary", self.older, reason="test")
+            self.older_head = self.writer.read(tamperings.CANARY_HEAD)
+            await client.set_alias(MODEL, "canary", self.good, reason="test")
             await client.set_alias("other", "prod", 1, reason="test")
             await stranger.set_alias(MODEL, "prod", 1, reason="test")
             await registry.withdraw(MODEL, self.gone, reason="test")
@@ -125,7 +129,15 @@ class Stage:
         async with self.operator() as (client, _):
             version = await client.version(MODEL, bad)
         blobs = {file.path: f"tenants/local/blobs/sha256/{file.sha256}" for file in version.files}
-        return Scene(writer=self.writer, older=self.older, good=self.good, gone=self.gone, bad=bad, blobs=blobs)
+        return Scene(
+            writer=self.writer,
+            older=self.older,
+            good=self.good,
+            gone=self.gone,
+            bad=bad,
+            blobs=blobs,
+            older_head=self.older_head,
+        )
 
     def mark_logs(self) -> None:
         self.log_sizes = {path: path.stat().st_size for path in self._logs()}
@@ -292,13 +304,16 @@ async def test_content_whose_claim_was_bent_is_published_as_itself(stage, scene)
     assert again.version.number != stage.good
 
 
-async def test_a_registry_that_starts_on_a_store_without_the_newest_event_does_not_roll_back(stage, scene):
-    # Only the signed head tells of an event that is not there.
-    named = tamperings.remove_newest_event(scene)
+async def test_a_registry_that_starts_on_a_store_that_went_back_does_not_roll_back(stage, scene):
+    # Of an event that is gone only the signed head tells; of an older head only the copy that the registry keeps.
+    lost = {"prod": tamperings.remove_newest_event(scene), "canary": tamperings.go_back_with_older_head(scene)}
+    unknown = tamperings.plant_unknown(scene)
     await asyncio.to_thread(stage.platform.kill_service, "registry")
     stage.find_services()
     async with stage.operator() as (client, _):
-        with pytest.raises(DataLossError, match="victim/aliases/prod"):
-            await client.alias(MODEL, "prod")
+        for alias in lost:
+            with pytest.raises(DataLossError, match=f"victim/aliases/{alias}"):
+                await client.alias(MODEL, alias)
     assert stage.answering_versions() == {stage.good}
-    assert stage.audit_records(named)
+    for named in (*lost.values(), *unknown):
+        assert stage.audit_records(named), named
