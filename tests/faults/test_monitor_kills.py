@@ -50,8 +50,8 @@ async def write(scene, num_events):
 
 
 async def check(scene):
-    with scene.monitor(**SETTINGS):
-        await scene.until_read()
+    with scene.monitor(ROW_DAYS=36_500):
+        await scene.until_read(limit_s=300)
     predictions, feedback, letters = [
         await asyncio.to_thread(scene.topics.read, topic) for topic in (PREDICTIONS, FEEDBACK, DEAD_LETTERS)
     ]

@@ -37,14 +37,14 @@ async def run(scene, sizes, *words):
         start_s = time.monotonic()
         with scene.monitor(*words, **SETTINGS):
             # Everything of before, which it gets only when Kafka has given up on the first one.
-            await scene.until_read(limit_s=60)
+            await scene.until_read(limit_s=120)
             await write(scene, range(third, 2 * third))
-            await scene.until_read()
+            await scene.until_read(limit_s=120)
             await until(lambda: time.monotonic() > start_s + sizes.pause_s, "the pause is over")
             first.resume()
             await write(scene, range(2 * third, 3 * third))
             await until(lambda: "partitions taken away" in first.said(), "it knows that it was gone")
-            await scene.until_read()
+            await scene.until_read(limit_s=120)
     predictions, feedback = [await asyncio.to_thread(scene.topics.read, topic) for topic in (PREDICTIONS, FEEDBACK)]
     oracle.check_lag(scene.books, scene.ends())
     oracle.check_books(scene.books, predictions, feedback)

@@ -8,7 +8,7 @@
 import time
 from collections.abc import Iterable
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_events.opening import open_log
@@ -76,11 +76,16 @@ class Topics:
         )
 
     def _ends(self, consumer, topic):
-        name = self._prefix + topic
-        return {
-            partition: consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
-            for partition in range(LAYOUTS[topic].num_partitions)
-        }
+        name, ends, give_up_s = self._prefix + topic, {}, time.monotonic() + LIMIT_S
+        while len(ends) < LAYOUTS[topic].num_partitions:
+            try:
+                ends[len(ends)] = consumer.get_watermark_offsets(TopicPartition(name, len(ends)), timeout=10)[1]
+            except KafkaException:
+                # A broker that has just come back does not lead every partition yet.
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(0.05)
+        return ends
 
 
 def make_topics(broker, prefix):

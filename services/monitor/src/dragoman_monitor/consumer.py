@@ -35,7 +35,7 @@ Read = Callable[[Record], Prediction | Label]
 class ConsumerSettings:
     """How a topic is read."""
 
-    max_records: int = 500
+    max_records: int = 2_000
     """Most records per transaction: more cost less each and are seen later."""
     poll_timeout_s: float = 0.5
     """Longest wait for a record; also how long a stop may take."""

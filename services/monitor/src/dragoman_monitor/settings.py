@@ -39,7 +39,7 @@ class Settings:
     """The top score from which a row counts as covered."""
     latency_relative_error: float = 0.01
     """Of the latency quantiles; half the error doubles the counters."""
-    max_batch_records: int = 500
+    max_batch_records: int = 2_000
     """Most events per transaction: more cost less each and show later."""
     poll_timeout_ms: int = 500
     """Longest wait for an event, and so for a stop."""

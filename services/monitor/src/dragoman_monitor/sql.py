@@ -15,10 +15,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, Table, delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, Select, Table, and_, delete, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dragoman_events.sqlite_file import dump_headers, load_headers
+from dragoman_monitor.arrays import arrays
 from dragoman_monitor.counts import USAGE, Counted, CountingRules
 from dragoman_monitor.database import Database
 from dragoman_monitor.dead_letter import DeadLetter
@@ -185,26 +186,37 @@ def _fence(connection: Connection, batch: Batch) -> None:
 
 def _known(connection: Connection, batch: Batch) -> Known:
     known = Known(forgotten_before_us=_forgotten_before_us(connection))
-    for names in _chunks([(key.tenant, key.request_id, key.row) for key in batch.row_keys()]):
-        for tenant, request_id, row, text_, receive_time_us in connection.execute(
-            select(LABELS).where(_key(LABELS).in_(names))
-        ):
-            key = RowKey(tenant, request_id, row)
-            known.labels[key] = Label(key=key, text=text_, receive_time_us=receive_time_us)
-        for tenant, request_id, row, arm, model, version, start_us, label, is_covered in connection.execute(
-            select(PREDICTIONS).where(_row_key(PREDICTIONS).in_(names))
-        ):
-            key = RowKey(tenant, request_id, row)
-            window = WindowKey(tenant=tenant, model=model, version=version, arm=arm, start_us=start_us)
-            counted = Counted(key=key, window=window, label=label, is_covered=bool(is_covered))
-            known.predictions.setdefault(key, {})[arm] = counted
+    keys = batch.row_keys()
+    for tenant, request_id, row, text_, receive_time_us in _of_rows(connection, LABELS, keys):
+        key = RowKey(tenant, request_id, row)
+        known.labels[key] = Label(key=key, text=text_, receive_time_us=receive_time_us)
+    for tenant, request_id, row, arm, model, version, start_us, label, is_covered in _of_rows(
+        connection, PREDICTIONS, keys
+    ):
+        key = RowKey(tenant, request_id, row)
+        window = WindowKey(tenant=tenant, model=model, version=version, arm=arm, start_us=start_us)
+        counted = Counted(key=key, window=window, label=label, is_covered=bool(is_covered))
+        known.predictions.setdefault(key, {})[arm] = counted
     return known
+
+
+def _of_rows(connection: Connection, table: Table, keys: Collection[RowKey]) -> Iterator[Any]:
+    """The rows of a table that belong to these predictions' rows."""
+    if _is_sqlite(connection):
+        for names in _chunks([(key.tenant, key.request_id, key.row) for key in keys]):
+            yield from connection.execute(select(table).where(_row_key(table).in_(names)))
+    elif keys:
+        columns = (table.c.tenant, table.c.request_id, table.c.row)
+        asked, values = arrays(columns, [_row(key) for key in sorted(keys)])
+        matches = and_(*(column == asked.c[column.name] for column in columns))
+        yield from connection.execute(select(table).join(asked, matches), values)
 
 
 def _write(connection: Connection, outcome: Outcome) -> None:
     if outcome.predictions:
-        connection.execute(
-            insert(PREDICTIONS),
+        _put(
+            connection,
+            _insert(connection, PREDICTIONS),
             [
                 _row(row.key)
                 | {
@@ -221,7 +233,8 @@ def _write(connection: Connection, outcome: Outcome) -> None:
     if outcome.labels:
         statement = _insert(connection, LABELS)
         newer = {name: statement.excluded[name] for name in ("label", "receive_time_us")}
-        connection.execute(
+        _put(
+            connection,
             statement.on_conflict_do_update(index_elements=list(LABELS.primary_key), set_=newer),
             [
                 _row(key) | {"label": label.text, "receive_time_us": label.receive_time_us}
@@ -337,14 +350,32 @@ def _add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
     if added:
         statement = _insert(connection, table)
         total = table.c["count"] + statement.excluded["count"]
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=list(table.primary_key), set_={"count": total}), added
+        _put(
+            connection,
+            statement.on_conflict_do_update(index_elements=list(table.primary_key), set_={"count": total}),
+            added,
         )
+
+
+def _put(
+    connection: Connection, statement: postgresql.Insert | sqlite.Insert, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write rows by one statement: on Postgres it is one in fact, whose text is the same for any number of them."""
+    if _is_sqlite(connection):
+        connection.execute(statement, rows)
+        return
+    columns = [statement.table.c[name] for name in rows[0]]
+    given, values = arrays(columns, rows)
+    connection.execute(statement.from_select(columns, select(*given.c)), values)
+
+
+def _is_sqlite(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An insert that knows ON CONFLICT: the two dialects say it in the same words."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return sqlite.insert(table) if _is_sqlite(connection) else postgresql.insert(table)
 
 
 def _counts_of(query: Query) -> Select[Any]:
