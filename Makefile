@@ -11,7 +11,7 @@ PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragom
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help setup protos lock fmt lint types unit test test-faults test-images test-containers real-parts demo up down bench clean
+.PHONY: help setup protos lock fmt lint types unit test test-faults test-images test-containers images chart-lint manifests real-parts demo up down bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -63,6 +63,16 @@ test-containers: setup ## the parts and the S3 store contract, in containers of 
 	env -u DRAGOMAN_TEST_S3_ENDPOINT -u DRAGOMAN_TEST_KAFKA_BOOTSTRAP -u DRAGOMAN_TEST_POSTGRES_URL -u ALLOW_MISSING \
 		DRAGOMAN_TEST_PARTS=container TESTCONTAINERS_RYUK_DISABLED=true $(TEST_ENV) \
 		$(BIN)/pytest -q tests/parts tests/parts/check_images.py services/registry/tests/test_s3_store.py
+
+images: setup ## build every service's image without torch and list sizes; ONLY=all: torch, too; BASE_IMAGE=...
+	$(BIN)/python deploy/images/build.py --base-image "$(or $(BASE_IMAGE),python:3.11-slim)" $(if $(ONLY),--only "$(ONLY)") \
+		--torch-wheel "$(TORCH_WHEEL)" --torch-wheel-sha256 "$(TORCH_WHEEL_SHA256)"
+
+chart-lint: setup ## render, lint and check the chart with a pinned Helm (built once, by Go)
+	$(TEST_ENV) $(BIN)/pytest -q tests/deploy
+
+manifests: setup ## render the chart into build/manifests, for who has no Helm: NAMESPACE=... VALUES="my.yaml"
+	$(BIN)/python -m tests.deploy.helm build/manifests $(or $(NAMESPACE),dragoman) $(or $(VALUES),deploy/helm/values/minimal.yaml)
 
 real-parts: setup ## Kafka, MinIO and Postgres until Ctrl-C, for `dragoman up --real --env build/real/env`
 	$(BIN)/python -m tests.parts up
