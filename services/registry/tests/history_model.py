@@ -118,7 +118,9 @@ class RegistryModel:
         self.events: dict[str, list[Event]] = {}
         self.policies: list[Policy] = []
         self.blobs: set[bytes] = set()
-        self.condemned: dict[bytes, datetime] = {}
+        # The numbers that a content wanted and other content has.
+        self.lost_claims: dict[Content, list[int]] = {}
+        self.condemned: dict[bytes | Content, datetime] = {}
         self.intents: list[tuple[str, Content, datetime]] = []
 
     def publish(self, content: Content, publish_id: str, number: int, by: str, *, is_broken: bool = False) -> str:
@@ -129,8 +131,8 @@ class RegistryModel:
             self.intents.append((publish_id, content, self.now))
         elif self.now - earlier[2] > self.intent_lifetime / 2:
             self.intents.append((f"{publish_id}, again", content, self.now))
-        for data in content.files.values():
-            self.condemned.pop(data, None)
+        for item in (content, *content.files.values()):
+            self.condemned.pop(item, None)
         if is_broken:
             # The evaluation comes last, and the empty card after all that has bytes.
             self.blobs |= set(content.files.values()) - {content.files["evaluation.json"], b""}
@@ -139,6 +141,8 @@ class RegistryModel:
         if self.number_of(content):
             return OK
         if number in self.versions:
+            lost = self.lost_claims.setdefault(content, [])
+            lost += [number] if number not in lost else []
             return EXISTS
         number = number or max(self.versions, default=0) + 1
         self.versions[number] = Version(number=number, content=content, publisher=by, time=self.now)
@@ -218,16 +222,27 @@ class RegistryModel:
             if data in referenced:
                 result.num_kept += 1
                 self.condemned.pop(data, None)
-            elif data in self.condemned and self.now - self.condemned[data] >= self.gc_wait:
-                result.num_deleted += 1
+            elif self._judge(data, 1, result):
                 self.blobs.discard(data)
-                del self.condemned[data]
-            else:
-                result.num_condemned += 1
-                self.condemned.setdefault(data, self.now)
+        for content, lost in list(self.lost_claims.items()):
+            # Of a content that is held, or on its way, no claim is garbage.
+            if content in held or self.number_of(content):
+                self.condemned.pop(content, None)
+            elif self._judge(content, len(lost), result):
+                del self.lost_claims[content]
         result.num_deleted += sum(is_expired)
         self.intents = [intent for intent, gone in zip(self.intents, is_expired, strict=True) if not gone]
         return result
+
+    def _judge(self, item: bytes | Content, num_objects: int, result: Collected) -> bool:
+        """Count what is garbage now; return whether it goes."""
+        if item in self.condemned and self.now - self.condemned[item] >= self.gc_wait:
+            result.num_deleted += num_objects
+            del self.condemned[item]
+            return True
+        result.num_condemned += num_objects
+        self.condemned.setdefault(item, self.now)
+        return False
 
     def _may_move(self, alias: str, version: Version, by: str, chain: Sequence[Event]) -> bool:
         if any(event.version == version.number for event in chain):

@@ -65,6 +65,17 @@ def head(start, data: bytes, chain: str = "aliases/prod") -> HeadRecord:
     return verify_head(data, VerifyingKeys([start.key.public_key]), tenant="acme", model="r8", chain=chain)
 
 
+async def test_an_event_that_another_registry_wrote_and_that_went_again_is_missed(start, moved, refused):
+    async with start(moved) as one, start(moved) as two, one.client() as first, two.client() as second:
+        for _ in range(2):
+            assert (await first.alias()).sequence == 3
+        await second.move(2)
+        await moved.delete(f"{PROD}/4")
+        # What one has is whole and unchanged; only the head has moved on.
+        async with refused("DATA_LOSS", "event 4 is gone"):
+            await first.alias()
+
+
 async def test_the_head_names_the_newest_event(start, moved):
     assert head(start, await moved.read(HEAD)).sequence == 3
     assert head(start, await moved.read(POLICY_HEAD), "policies").sequence == 2

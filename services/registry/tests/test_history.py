@@ -96,6 +96,11 @@ class Machine(RuleBasedStateMachine):
         for alias, nth in (("prod", 4), ("prod", 2), ("canary", 1)):
             self.promote(alias, nth, "operator")
             self.pass_time(1.0)
+        # Content that lost its number; and labels in another order, which nothing but their order speaks against.
+        self.publish_as(CONTENTS[4], "p4", "operator", 2)
+        self.set_policy(rules=POLICIES[2], who="operator", request=None)
+        self.promote("canary", 3, "operator")
+        self.set_policy(rules=(), who="operator", request=None)
 
     def serve(self) -> None:
         ready: asyncio.Future[dict[str, Any]] = self.runner.get_loop().create_future()
