@@ -8,11 +8,13 @@ callers at a rate, half acked, half spooled -> a gateway process -> (no Kafka) -
 import asyncio
 import time
 
+import pytest
+
 from tests.faults.conftest import DURABILITY, TENANTS
 from tests.faults.figures import note
 from tests.faults.load import Load
 from tests.faults.processes import is_ready, target_of, until
-from tests.faults.sizes import SIZES
+from tests.faults.sizes import IS_FULL, SIZES
 
 NUM_CALLERS = 128
 ROWS = (8,)
@@ -57,6 +59,7 @@ async def test_no_caller_sees_an_error_while_the_broker_is_away_and_nothing_is_l
     )
 
 
+@pytest.mark.skipif(not IS_FULL, reason="the gateway's own tests have it small; make test-faults has it all")
 async def test_a_spool_that_is_full_is_seen_by_callers(scene, platform):
     # What "while the spool lasts" means, and that an error would be noticed.
     load = Load(platform, tenants=list(TENANTS), num_callers=16, rows=ROWS)
