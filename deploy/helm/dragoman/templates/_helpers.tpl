@@ -10,7 +10,7 @@ SPDX-License-Identifier: Apache-2.0
 {{/* What a pod is chosen by; (dict "root" $ "component" "gateway") */}}
 {{- define "dragoman.selector" -}}
 app.kubernetes.io/name: dragoman
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
@@ -69,10 +69,10 @@ KAFKA_PREFIX: {{ . | quote }}
 {{- define "dragoman.eventFiles" -}}
 {{- $events := .Values.events -}}
 {{- if $events.saslMechanism }}
-- {folder: events, secret: {{ required "events.credentialsSecret is needed with events.saslMechanism" $events.credentialsSecret }}}
+- {folder: events, secret: {{ required "events.credentialsSecret is needed with events.saslMechanism" $events.credentialsSecret | quote }}}
 {{- end }}
 {{- with $events.caConfigMap }}
-- {folder: events-ca, configMap: {{ . }}}
+- {folder: events-ca, configMap: {{ . | quote }}}
 {{- end }}
 {{- end }}
 
@@ -211,13 +211,13 @@ spec:
         - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
         {{- range $files }}
         {{- if .secret }}
-        - {name: {{ .folder }}, secret: {secretName: {{ .secret }}, defaultMode: 0440}}
+        - {name: {{ .folder }}, secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}}
         {{- else }}
-        - {name: {{ .folder }}, configMap: {name: {{ .configMap }}}}
+        - {name: {{ .folder }}, configMap: {name: {{ .configMap | quote }}}}
         {{- end }}
         {{- end }}
         {{- range .folders }}
-        - {name: {{ .name }}, emptyDir: {sizeLimit: {{ .size }}}}
+        - {name: {{ .name }}, emptyDir: {sizeLimit: {{ .size | quote }}}}
         {{- end }}
   {{- with .claim }}
   volumeClaimTemplates:
@@ -228,11 +228,11 @@ spec:
       spec:
         accessModes: [ReadWriteOnce]
         {{- with .storageClass }}
-        storageClassName: {{ . }}
+        storageClassName: {{ . | quote }}
         {{- end }}
         resources:
           requests:
-            storage: {{ .size }}
+            storage: {{ .size | quote }}
   {{- end }}
 {{- if gt (int (.floor | default .replicas)) 1 }}
 ---
