@@ -22,9 +22,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dragoman_common.errors import DataLossError
-from dragoman_models.record import AliasRecord, VersionManifest
+from dragoman_models.record import VersionManifest
 from dragoman_registry import layout
-from dragoman_registry.alias import Chain, StoredEvent, accepting, at_time
+from dragoman_registry.alias import Chain, StoredEvent, accepting
 from dragoman_registry.bounded import map_bounded
 from dragoman_registry.model_version import ModelVersionNotFoundError, StoredTombstone, StoredVersion
 from dragoman_registry.ports import ObjectStore, ObjectTag, is_key
@@ -153,31 +153,6 @@ class Catalog:
                 return version, tombstone
         version = await self.checked_version(tenant, model, number)
         return version, await self.checked_tombstone(version.manifest)
-
-    async def pointed_version(
-        self, tenant: str, model: str, alias: str
-    ) -> tuple[AliasRecord, StoredVersion, StoredTombstone | None]:
-        """Return where an alias points now, with its version and tombstone; all read at once where it has not moved.
-
-        Raises:
-            AliasNotFoundError: there is no such alias.
-            DataLossError: as of followed_chain and checked_version_and_tombstone.
-        """
-        entry = self._tenants.get(tenant, {}).get(model)
-        known = entry.aliases.get(alias) if entry else None
-        guessed = known.record.stable_version if known else 0
-        ahead = asyncio.ensure_future(self.checked_version_and_tombstone(tenant, model, guessed)) if guessed else None
-        try:
-            chain = await self.followed_chain(tenant, model, alias)
-            record = at_time(chain, None, what=f"{model}@{alias}").record
-            if ahead is not None and record.stable_version == guessed:
-                return record, *await ahead
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                # Whatever came of a guess that was not needed is nobody's answer.
-                await asyncio.gather(ahead, return_exceptions=True)
-        return record, *await self.checked_version_and_tombstone(tenant, model, record.stable_version)
 
     async def checked_chain(self, tenant: str, model: str, alias: str) -> list[StoredEvent]:
         """Read the whole chain of an alias from the store and verify it; damage is logged.

@@ -12,6 +12,7 @@ from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_common.names import check_name
 from dragoman_registry import convert
 from dragoman_registry.acting import caller_and_tenant, who
+from dragoman_registry.alias import at_time
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.download import Downloads
 from dragoman_registry.evidence_servicer import check_place
@@ -47,7 +48,9 @@ class VersionServicer(registry_pb2_grpc.RegistryServiceServicer):
             version, tombstone = await self._version(tenant, request.model, request.number)
         else:
             check_name(request.alias, field="alias")
-            event, version, tombstone = await self._catalog.pointed_version(tenant, request.model, request.alias)
+            chain = await self._catalog.followed_chain(tenant, request.model, request.alias)
+            event = at_time(chain, None, what=f"{request.model}@{request.alias}").record
+            version, tombstone = await self._version(tenant, request.model, event.stable_version)
             if version.manifest.root_sha256 != event.stable_root_sha256:
                 raise DataLossError(
                     f"{tenant}/{request.model}/versions/{event.stable_version}: is not the content that "
