@@ -4,14 +4,16 @@
 
 import asyncio
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common import logs, settings, telemetry
 from dragoman_common.clock import SystemClock
-from dragoman_common.errors import DragomanError
+from dragoman_common.errors import DragomanError, FailedPreconditionError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_events.opening import open_log
@@ -21,19 +23,28 @@ from dragoman_launcher.event_log import EventLogJobEvents
 from dragoman_launcher.folder_store import FolderJobStore
 from dragoman_launcher.job import TrainingJob
 from dragoman_launcher.job_metrics import measure
+from dragoman_launcher.job_objects import JobTerms
+from dragoman_launcher.jobs_url import ClusterSettings, parse_jobs_url
+from dragoman_launcher.ports import JobRunner, RecipeChecker
 from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.servicer import POLICY, LauncherServicer
 from dragoman_launcher.settings import LauncherSettings
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
-from dragoman_launcher.trainer_check import TrainerRecipeChecker
+from dragoman_launcher.trainer_check import PodRecipeChecker, TrainerRecipeChecker
 from dragoman_launcher.trainer_environment import Places
+
+if TYPE_CHECKING:
+    from dragoman_launcher.kubernetes_jobs import KubernetesJobRunner
 
 PREFIX = "DRAGOMAN_LAUNCHER_"
 TOKEN_MARGIN_S = 3600
 """A token outlives the longest job by this, for what the job does when it is told to stop."""
 ANNOUNCE_WAIT_S = 5.0
+TRAINER_COMMAND = ("-P", "-m", "dragoman_trainer")
+
+logger = logging.getLogger("dragoman_launcher")
 
 
 def main() -> None:
@@ -52,7 +63,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
     key = ServiceKey.load(own.server.key_file)
     trust = TrustStore.load(own.server.trust_file)
-    command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
+    cluster = parse_jobs_url(own.jobs_url)
 
     def token(job: TrainingJob) -> str:
         return key.token(
@@ -74,9 +85,26 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
 
     store = FolderJobStore(own.jobs_dir.absolute()).lock()
     log = open_log(own.events_url, own.kafka)
-    runner = ProcessJobRunner(
-        jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
-    )
+    runner: JobRunner
+    checker: RecipeChecker
+    if cluster is None:
+        command = own.command or (sys.executable, *TRAINER_COMMAND)
+        processes = ProcessJobRunner(
+            jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
+        )
+        runner = processes
+        checker = TrainerRecipeChecker(
+            command=command,
+            data_dir=own.data_dir.absolute(),
+            environ=environ,
+            timeout_s=own.check_timeout_ms / 1e3,
+        )
+    else:
+        pods = await _open_cluster(cluster, own, places, token)
+        for spec in await pods.recorded():
+            if await store.create(spec):
+                logger.warning("job found in the cluster alone", extra={"job": spec.id, "tenant": spec.tenant})
+        runner, checker = pods, PodRecipeChecker()
     queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
     catalogue = JobCatalogue(store)
     announcer = Announcer(catalogue, store, EventLogJobEvents(log))
@@ -95,12 +123,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         store=store,
         supervisor=supervisor,
         queue=queue,
-        checker=TrainerRecipeChecker(
-            command=command,
-            data_dir=own.data_dir.absolute(),
-            environ=environ,
-            timeout_s=own.check_timeout_ms / 1e3,
-        ),
+        checker=checker,
         clock=clock,
         data_dir=own.data_dir.absolute(),
         max_recipe_bytes=own.max_recipe_bytes,
@@ -111,8 +134,12 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     )
 
     async def stop_jobs() -> None:
-        # Before calls drain: whoever follows a job's log waits for the job's end.
-        await supervisor.drain("launcher stopped")
+        if cluster is None:
+            # Before calls drain: whoever follows a job's log waits for the job's end.
+            await supervisor.drain("launcher stopped")
+        else:
+            # The cluster runs them, also while a launcher is replaced.
+            supervisor.hold()
         await announcer.drained(ANNOUNCE_WAIT_S)
 
     await supervisor.load()
@@ -130,9 +157,42 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         )
     finally:
         await supervisor.close()
-        runner.close()
+        if cluster is None:
+            processes.close()
+        else:
+            await pods.close()
         await asyncio.to_thread(log.close)
         store.close()
+
+
+async def _open_cluster(
+    cluster: ClusterSettings,
+    own: LauncherSettings,
+    places: Callable[[], Places],
+    token: Callable[[TrainingJob], str],
+) -> "KubernetesJobRunner":
+    # Late: a laptop needs no Kubernetes client, and importing it takes a second.
+    try:
+        from dragoman_launcher.cluster_api import ClusterApi
+        from dragoman_launcher.kubernetes_jobs import KubernetesJobRunner
+    except ModuleNotFoundError as error:
+        raise FailedPreconditionError(
+            f"jobs_url=kubernetes:// needs {error.name}: install dragoman-launcher[kubernetes]."
+        ) from error
+    runner = KubernetesJobRunner(
+        api=await ClusterApi.open(cluster.namespace, kubeconfig=cluster.kubeconfig),
+        cluster=cluster,
+        terms=JobTerms(
+            command=own.command or ("python", *TRAINER_COMMAND),
+            max_job_s=own.max_job_s,
+            grace_s=max(1, -(-own.cancel_grace_ms // 1000)),
+        ),
+        jobs_dir=own.jobs_dir.absolute(),
+        places=places,
+        token=token,
+    )
+    await runner.open()
+    return runner
 
 
 def _bound_target(own: LauncherSettings) -> str:

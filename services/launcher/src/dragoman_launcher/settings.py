@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
+from dragoman_launcher.jobs_url import parse_jobs_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,8 @@ class LauncherSettings:
     """How to talk to the brokers of a kafka:// log."""
     registry_target: str
     """host:port at which jobs reach the registry."""
+    jobs_url: str = "process://"
+    """Where jobs run: processes of this machine, or kubernetes://namespace?image=...; its keys are in jobs_url.py."""
     advertised_target: str = ""
     """host:port at which jobs reach this launcher; empty: the port that it listens on, on the loopback address.
     A job that outlives its launcher reports again only if the next one listens there too."""
@@ -53,5 +56,7 @@ class LauncherSettings:
                 raise ValueError(f"{name} must not be negative")
         if self.server.listen.endswith(":0") and self.server.ready_file is None and not self.advertised_target:
             raise ValueError("with a port of 0, set ready_file or advertised_target: jobs must be told where to report")
+        if parse_jobs_url(self.jobs_url) is not None and not self.advertised_target:
+            raise ValueError("with jobs_url=kubernetes://, set advertised_target: a pod has another loopback")
         if self.max_job_s > 6 * 86_400:
             raise ValueError("max_job_s must be at most 6 days (518400): a job's token lives no longer than a week")

@@ -130,6 +130,10 @@ class JobSupervisor:
         if tasks:
             await asyncio.wait(tasks.values(), timeout=self._limits.cancel_grace_s + DRAIN_MARGIN_S)
 
+    def hold(self) -> None:
+        """Start nothing more; what runs goes on, and what waits is for the next launcher."""
+        self._is_open = False
+
     async def close(self) -> None:
         """Let go of the tasks without touching the jobs: what runs goes on, as it does after a crash."""
         tasks = [*self._tasks.values(), *self._stops.values()]

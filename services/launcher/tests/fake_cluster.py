@@ -1,0 +1,354 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A small Kubernetes for tests: the API server's HTTP face, and a Job controller and kubelet of a few lines.
+
+What is posted must have its kind's published form (kubernetes_schemas.py), or it is refused with 422; what is served
+has it, too, which a test checks. It does what the documentation says of Jobs, no more: it stands for no real cluster.
+"""
+
+import asyncio
+import copy
+import json
+from contextlib import asynccontextmanager
+
+import jsonschema
+from aiohttp import web
+
+from services.launcher.tests import kubernetes_schemas
+
+KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service", "secrets": "Secret"}
+NOW = "2026-01-01T00:00:00Z"
+
+
+def status(code, reason, message=""):
+    return {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "code": code,
+        "reason": reason,
+        "message": message or reason,
+    }
+
+
+def labels_of(selector):
+    return dict(part.split("=") for part in selector.split(",") if part)
+
+
+class FakeCluster:
+    def __init__(self):
+        self.objects = {}
+        self.version = 100
+        self.oldest = 0
+        self.history = []
+        self.woken = asyncio.Event()
+        self.logs = {}
+        self.calls = []
+        self.num_unavailable = 0
+        self.num_started = 0
+        self.refuse = None
+        self.tasks = set()
+        self.streams = set()
+        self.uids = 0
+
+    # The controllers' side.
+
+    def put(self, manifest, event="MODIFIED"):
+        self.version += 1
+        manifest["metadata"]["resourceVersion"] = str(self.version)
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        if event == "DELETED":
+            self.objects.pop(key, None)
+        else:
+            self.objects[key] = manifest
+        self.history.append((self.version, event, copy.deepcopy(manifest)))
+        self.wake()
+
+    def wake(self):
+        self.woken.set()
+        self.woken = asyncio.Event()
+
+    def named(self, kind, name):
+        return self.objects.get((kind, name))
+
+    def pods_of(self, job):
+        return [
+            o
+            for (kind, _), o in self.objects.items()
+            if kind == "Pod" and o["metadata"]["labels"] and self.owns(job, o)
+        ]
+
+    def owns(self, job, pod):
+        return pod["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+
+    def spawn(self, work):
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def new_uid(self):
+        self.uids += 1
+        return f"uid-{self.uids:08d}"
+
+    async def control(self, job):
+        """Run an Indexed Job with one worker, as its controller would."""
+        spec, name = job["spec"], job["metadata"]["name"]
+        if spec["completions"] == 0:
+            return self.conclude(job, "Complete", "CompletionsReached")
+        if spec["suspend"]:
+            return None
+        for attempt in range(spec["backoffLimit"] + 1):
+            code = await self.run_pod(job, attempt)
+            if self.named("Job", name) is not job or "deletionTimestamp" in job["metadata"]:
+                return None
+            if code == 0:
+                return self.conclude(job, "Complete", "CompletionsReached")
+            final = spec["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"]
+            if code in final:
+                return self.conclude(job, "Failed", "PodFailurePolicy", f"exit code {code} matches FailJob")
+        return self.conclude(job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+
+    def conclude(self, job, kind, reason, message=""):
+        for kept in ("SuccessCriteriaMet" if kind == "Complete" else "FailureTarget", kind):
+            condition = {"type": kept, "status": "True", "reason": reason, "message": message}
+            condition |= {"lastProbeTime": NOW, "lastTransitionTime": NOW}
+            job.setdefault("status", {}).setdefault("conditions", []).append(condition)
+            self.put(job)
+
+    async def run_pod(self, job, attempt):
+        """One pod of the job; it does what the recipe in the job's Secret says."""
+        template = copy.deepcopy(job["spec"]["template"])
+        name = f"{job['metadata']['name']}-0-x{attempt}"
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"]}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": job["metadata"]["namespace"],
+                "uid": self.new_uid(),
+                "creationTimestamp": NOW,
+                "labels": template["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": "0"},
+                "ownerReferences": [owner | {"uid": job["metadata"]["uid"], "controller": True}],
+            },
+            "spec": template["spec"],
+            "status": {"phase": "Pending"},
+        }
+        self.put(pod, "ADDED")
+        secret = self.named("Secret", pod["spec"]["volumes"][0]["secret"]["secretName"])
+        if secret is None:
+            raise AssertionError("a pod waits for its Secret")
+        recipe, token = secret["stringData"]["recipe.yaml"], secret["stringData"]["token"]
+        assert token
+        self.container(pod, {"running": {"startedAt": NOW}}, "Running")
+        self.num_started += 1
+        code = None
+        if "run on" not in recipe:
+            self.write_log(name, b"hello\n")
+            code = 0 if "succeed" in recipe else 1
+        killed = pod["killed"] = asyncio.get_running_loop().create_future()
+        if code is None:
+            code = await killed
+        del pod["killed"]
+        self.container(pod, self.terminated(code), "Succeeded" if code == 0 else "Failed")
+        return code
+
+    def terminated(self, code):
+        reason = "Completed" if code == 0 else "Error"
+        return {"terminated": {"exitCode": code, "reason": reason, "startedAt": NOW, "finishedAt": NOW}}
+
+    def container(self, pod, state, phase):
+        pod["status"] = {
+            "phase": phase,
+            "containerStatuses": [
+                {
+                    "name": "trainer",
+                    "state": state,
+                    "ready": False,
+                    "restartCount": 0,
+                    "image": pod["spec"]["containers"][0]["image"],
+                    "imageID": "",
+                }
+            ],
+        }
+        self.put(pod)
+
+    def write_log(self, pod_name, data):
+        self.logs[pod_name] = self.logs.get(pod_name, b"") + data
+        self.wake()
+
+    def kill(self, pod, code):
+        """End a running container from outside."""
+        if (killed := pod.get("killed")) is not None and not killed.done():
+            killed.set_result(code)
+
+    async def delete_job(self, job):
+        job["metadata"] |= {"deletionTimestamp": NOW, "finalizers": ["foregroundDeletion"]}
+        self.put(job)
+        for pod in self.pods_of(job):
+            self.kill(pod, 143)
+            while pod["status"]["phase"] in {"Pending", "Running"}:
+                await self.woken.wait()
+            self.put(pod, "DELETED")
+        self.put(job, "DELETED")
+
+    # The API server's side.
+
+    def application(self):
+        app = web.Application(middlewares=[self.faults])
+        for plural in KINDS:
+            group = "/apis/batch/v1" if plural == "jobs" else "/api/v1"
+            path = f"{group}/namespaces/{{namespace}}/{plural}"
+            app.router.add_get(path, self.list)
+            app.router.add_post(path, self.create)
+            app.router.add_get(path + "/{name}", self.get)
+            app.router.add_delete(path + "/{name}", self.delete)
+        app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log)
+        return app
+
+    @web.middleware
+    async def faults(self, request, handler):
+        kind = KINDS.get(request.path.removesuffix("/log").split("/namespaces/")[1].split("/")[1])
+        self.calls.append((request.method, kind, request.query.get("watch", "") == "true"))
+        request["kind"] = kind
+        if request.headers.get("Authorization") != "Bearer sesame":
+            return web.json_response(status(401, "Unauthorized"), status=401)
+        if self.num_unavailable:
+            self.num_unavailable -= 1
+            return web.json_response(status(503, "ServiceUnavailable"), status=503)
+        return await handler(request)
+
+    async def create(self, request):
+        manifest = await request.json()
+        if self.refuse and manifest["kind"] == self.refuse[0]:
+            return web.json_response(status(403, "Forbidden", self.refuse[1]), status=403)
+        try:
+            kubernetes_schemas.check(manifest)
+        except jsonschema.ValidationError as error:
+            return web.json_response(status(422, "Invalid", error.message), status=422)
+        if self.named(manifest["kind"], manifest["metadata"]["name"]) is not None:
+            return web.json_response(status(409, "AlreadyExists"), status=409)
+        manifest["metadata"] |= {"uid": self.new_uid(), "creationTimestamp": NOW}
+        self.put(manifest, "ADDED")
+        if manifest["kind"] == "Job":
+            self.spawn(self.control(manifest))
+        return web.json_response(self.shown(manifest), status=201)
+
+    def shown(self, manifest):
+        return {key: value for key, value in manifest.items() if key != "killed"}
+
+    async def get(self, request):
+        found = self.named(request["kind"], request.match_info["name"])
+        if found is None:
+            return web.json_response(status(404, "NotFound"), status=404)
+        return web.json_response(self.shown(found))
+
+    async def delete(self, request):
+        found = self.named(request["kind"], request.match_info["name"])
+        if found is None:
+            return web.json_response(status(404, "NotFound"), status=404)
+        if request["kind"] == "Job":
+            self.spawn(self.delete_job(found))
+        else:
+            self.put(found, "DELETED")
+        return web.json_response(self.shown(found))
+
+    def matches(self, request, manifest):
+        return labels_of(request.query.get("labelSelector", "")).items() <= manifest["metadata"]["labels"].items()
+
+    async def list(self, request):
+        if request.query.get("watch") == "true":
+            return await self.watch(request)
+        items = [
+            self.shown(manifest)
+            for (kind, _), manifest in self.objects.items()
+            if kind == request["kind"] and self.matches(request, manifest)
+        ]
+        api = "batch/v1" if request["kind"] == "Job" else "v1"
+        meta = {"resourceVersion": str(self.version)}
+        return web.json_response(
+            {"apiVersion": api, "kind": request["kind"] + "List", "metadata": meta, "items": items}
+        )
+
+    async def watch(self, request):
+        seen = int(request.query["resourceVersion"])
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        self.streams.add(request.transport)
+        try:
+            while True:
+                if seen < self.oldest:
+                    gone = {"type": "ERROR", "object": status(410, "Expired", "too old resource version")}
+                    await response.write(json.dumps(gone).encode() + b"\n")
+                    return response
+                woken = self.woken
+                for version, event, manifest in list(self.history):
+                    if version > seen and manifest["kind"] == request["kind"] and self.matches(request, manifest):
+                        line = {"type": event, "object": self.shown(manifest)}
+                        await response.write(json.dumps(line).encode() + b"\n")
+                seen = max(seen, self.version)
+                bookmark = {"kind": request["kind"], "metadata": {"resourceVersion": str(seen)}}
+                await response.write(json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n")
+                await woken.wait()
+        finally:
+            self.streams.discard(request.transport)
+
+    def forget_history(self):
+        """Compact: whoever watches from before is too late."""
+        self.history.clear()
+        self.oldest = self.version
+
+    def break_streams(self):
+        """Cut every watch and log that is open, in the middle."""
+        for transport in list(self.streams):
+            transport.abort()
+
+    async def log(self, request):
+        name = request.match_info["name"]
+        response = web.StreamResponse()
+        if self.named("Pod", name) is None:
+            return web.json_response(status(404, "NotFound"), status=404)
+        await response.prepare(request)
+        self.streams.add(request.transport)
+        sent = 0
+        try:
+            while True:
+                woken = self.woken
+                data = self.logs.get(name, b"")
+                if data[sent:]:
+                    await response.write(data[sent:])
+                    sent = len(data)
+                pod = self.named("Pod", name)
+                if pod is None or pod["status"]["phase"] in {"Succeeded", "Failed"}:
+                    return response
+                await woken.wait()
+        finally:
+            self.streams.discard(request.transport)
+
+
+@asynccontextmanager
+async def serving(cluster, folder):
+    """Serve the cluster on the loopback address, and give the path of a kubeconfig for it."""
+    runner = web.AppRunner(cluster.application(), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{"name": "test", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "test", "user": {"token": "sesame"}}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(json.dumps(kubeconfig))
+    try:
+        yield path
+    finally:
+        for task in list(cluster.tasks):
+            task.cancel()
+        cluster.break_streams()
+        await runner.cleanup()
