@@ -25,6 +25,11 @@ from dragoman_launcher.supervisor import JobLimits, JobSupervisor
 
 DEADLINE_S = 30.0
 
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cluster: needs the Kubernetes cluster of DRAGOMAN_TEST_KUBECONFIG")
+
+
 HEADER = """
 import json, os, signal, sys, time
 out = {k.removeprefix("DRAGOMAN_TRAINER_"): v for k, v in os.environ.items() if k.startswith("DRAGOMAN_TRAINER_")}

@@ -17,6 +17,7 @@ from aiohttp import web
 from services.launcher.tests import kubernetes_schemas
 
 KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service", "secrets": "Secret"}
+KIND = web.RequestKey("kind", str)
 NOW = "2026-01-01T00:00:00Z"
 
 
@@ -37,7 +38,8 @@ def labels_of(selector):
 
 
 class FakeCluster:
-    def __init__(self):
+    def __init__(self, always=None):
+        self.always = always
         self.objects = {}
         self.version = 100
         self.oldest = 0
@@ -141,6 +143,7 @@ class FakeCluster:
             raise AssertionError("a pod waits for its Secret")
         recipe, token = secret["stringData"]["recipe.yaml"], secret["stringData"]["token"]
         assert token
+        recipe = self.always or recipe
         self.container(pod, {"running": {"startedAt": NOW}}, "Running")
         self.num_started += 1
         code = None
@@ -211,7 +214,7 @@ class FakeCluster:
     async def faults(self, request, handler):
         kind = KINDS.get(request.path.removesuffix("/log").split("/namespaces/")[1].split("/")[1])
         self.calls.append((request.method, kind, request.query.get("watch", "") == "true"))
-        request["kind"] = kind
+        request[KIND] = kind
         if request.headers.get("Authorization") != "Bearer sesame":
             return web.json_response(status(401, "Unauthorized"), status=401)
         if self.num_unavailable:
@@ -239,16 +242,16 @@ class FakeCluster:
         return {key: value for key, value in manifest.items() if key != "killed"}
 
     async def get(self, request):
-        found = self.named(request["kind"], request.match_info["name"])
+        found = self.named(request[KIND], request.match_info["name"])
         if found is None:
             return web.json_response(status(404, "NotFound"), status=404)
         return web.json_response(self.shown(found))
 
     async def delete(self, request):
-        found = self.named(request["kind"], request.match_info["name"])
+        found = self.named(request[KIND], request.match_info["name"])
         if found is None:
             return web.json_response(status(404, "NotFound"), status=404)
-        if request["kind"] == "Job":
+        if request[KIND] == "Job":
             self.spawn(self.delete_job(found))
         else:
             self.put(found, "DELETED")
@@ -263,13 +266,11 @@ class FakeCluster:
         items = [
             self.shown(manifest)
             for (kind, _), manifest in self.objects.items()
-            if kind == request["kind"] and self.matches(request, manifest)
+            if kind == request[KIND] and self.matches(request, manifest)
         ]
-        api = "batch/v1" if request["kind"] == "Job" else "v1"
+        api = "batch/v1" if request[KIND] == "Job" else "v1"
         meta = {"resourceVersion": str(self.version)}
-        return web.json_response(
-            {"apiVersion": api, "kind": request["kind"] + "List", "metadata": meta, "items": items}
-        )
+        return web.json_response({"apiVersion": api, "kind": request[KIND] + "List", "metadata": meta, "items": items})
 
     async def watch(self, request):
         seen = int(request.query["resourceVersion"])
@@ -284,11 +285,11 @@ class FakeCluster:
                     return response
                 woken = self.woken
                 for version, event, manifest in list(self.history):
-                    if version > seen and manifest["kind"] == request["kind"] and self.matches(request, manifest):
+                    if version > seen and manifest["kind"] == request[KIND] and self.matches(request, manifest):
                         line = {"type": event, "object": self.shown(manifest)}
                         await response.write(json.dumps(line).encode() + b"\n")
                 seen = max(seen, self.version)
-                bookmark = {"kind": request["kind"], "metadata": {"resourceVersion": str(seen)}}
+                bookmark = {"kind": request[KIND], "metadata": {"resourceVersion": str(seen)}}
                 await response.write(json.dumps({"type": "BOOKMARK", "object": bookmark}).encode() + b"\n")
                 await woken.wait()
         finally:

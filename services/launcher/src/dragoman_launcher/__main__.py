@@ -101,9 +101,13 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         )
     else:
         pods = await _open_cluster(cluster, own, places, token)
-        for spec in await pods.recorded():
-            if await store.create(spec):
-                logger.warning("job found in the cluster alone", extra={"job": spec.id, "tenant": spec.tenant})
+        try:
+            for spec in await pods.recorded():
+                if await store.create(spec):
+                    logger.warning("job found in the cluster alone", extra={"job": spec.id, "tenant": spec.tenant})
+        except DragomanError:
+            await pods.close()
+            raise
         runner, checker = pods, PodRecipeChecker()
     queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
     catalogue = JobCatalogue(store)

@@ -69,6 +69,8 @@ class ClusterApi:
         """
         load: Any = config
         configuration = client.Configuration()
+        # Each running job holds a connection for its log: a limit would one day make every other call wait for a job.
+        configuration.connection_pool_maxsize = 0
         try:
             if kubeconfig:
                 await load.load_kube_config(

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dragoman_common.errors import UnavailableError
+from dragoman_common.errors import FailedPreconditionError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
 from dragoman_launcher.job import JobSpec, TrainingJob
@@ -120,9 +120,14 @@ class KubernetesJobRunner:
 
         Raises:
             UnavailableError: the cluster does not answer.
+            FailedPreconditionError: it does not let us.
         """
+        try:
+            listing = await self._api.list("Job", f"{SELECTOR},{ROLE_LABEL}=training")
+        except RefusedError as error:
+            raise FailedPreconditionError(f"The cluster does not let the launcher list Jobs: {error}") from error
         specs = []
-        for job in (await self._api.list("Job", f"{SELECTOR},{ROLE_LABEL}=training")).get("items") or []:
+        for job in listing.get("items") or []:
             try:
                 spec = recorded_spec(job)
             except CorruptJobError as error:

@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The launcher as a process that runs its jobs on a cluster: told to stop, killed, and without what it had kept."""
+
+import shutil
+import signal
+import sys
+from urllib.parse import quote
+
+import pytest
+
+from dragoman.launcher.v1 import launcher_pb2 as pb
+from services.launcher.tests.fake_cluster import FakeCluster, serving
+from services.launcher.tests.test_launcher_process import Home, ended, submit
+
+IMAGE = "registry.example/trainer@sha256:" + "ab" * 32
+
+
+@pytest.fixture
+async def cluster():
+    # Its pods run until the test ends them, whatever their recipe says.
+    return FakeCluster(always="run on")
+
+
+@pytest.fixture
+async def home(tmp_path, cluster, eventually):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    async with serving(cluster, tmp_path) as kubeconfig:
+        made = Home(folder, (sys.executable,), eventually)
+        made.environ |= {
+            "DRAGOMAN_LAUNCHER_JOBS_URL": f"kubernetes://training?image={IMAGE}&kubeconfig={quote(str(kubeconfig))}",
+            "DRAGOMAN_LAUNCHER_ADVERTISED_TARGET": "launcher.dragoman:9000",
+        }
+        yield made
+
+
+async def running_pod(home, cluster, job):
+    def found():
+        pod = cluster.named("Pod", f"{job.id}-0-x0")
+        return pod if pod is not None and "killed" in pod else None
+
+    return await home.eventually(found, "the pod runs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_job_goes_on_without_a_launcher_and_the_next_one_sees_its_end(home, cluster, how):
+    async with home.launcher() as (process, stub):
+        job = (await submit(stub)).job
+        pod = await running_pod(home, cluster, job)
+        process.send_signal(how)
+        await process.wait()
+    assert cluster.named("Job", job.id) is not None
+    assert "killed" in pod
+
+    cluster.write_log(pod["metadata"]["name"], b"while nobody looked\n")
+    cluster.kill(pod, 0)
+    async with home.launcher() as (_, stub):
+        assert not (await submit(stub)).created
+        assert (await ended(stub, job)).state == pb.JobState.JOB_STATE_SUCCEEDED
+        log = [reply.data async for reply in stub.ReadJobLog(pb.ReadJobLogRequest(id=job.id), timeout=60)]
+    assert b"".join(log) == b"while nobody looked\n"
+    assert cluster.num_started == 1
+
+
+@pytest.mark.slow
+async def test_a_launcher_that_lost_its_folder_finds_its_jobs_in_the_cluster(home, cluster):
+    async with home.launcher() as (process, stub):
+        job = (await submit(stub)).job
+        pod = await running_pod(home, cluster, job)
+        process.kill()
+        await process.wait()
+    shutil.rmtree(home.folder / "jobs")
+
+    async with home.launcher() as (_, stub):
+        again = await submit(stub)
+        assert (again.created, again.job.id) == (False, job.id)
+        cluster.kill(pod, 0)
+        assert (await ended(stub, job)).state == pb.JobState.JOB_STATE_SUCCEEDED
+    assert cluster.num_started == 1
+
+
+@pytest.mark.slow
+async def test_a_cancelled_job_leaves_the_cluster(home, cluster):
+    async with home.launcher() as (_, stub):
+        job = (await submit(stub)).job
+        await running_pod(home, cluster, job)
+        await stub.CancelJob(pb.CancelJobRequest(id=job.id, reason="enough"))
+        last = await ended(stub, job)
+    assert last.state == pb.JobState.JOB_STATE_CANCELLED
+    assert cluster.named("Job", job.id) is None
+    assert cluster.named("Secret", job.id) is None
