@@ -49,7 +49,7 @@ IMAGES = (
     Image(name="registry", service="registry", extras=("kafka",)),
     Image(name="worker-lite", service="worker"),
     Image(name="worker-torch", service="worker", extras=("torch",)),
-    Image(name="launcher", service="launcher", extras=("kafka",)),
+    Image(name="launcher", service="launcher", extras=("kafka", "kubernetes")),
     Image(name="trainer-lite", service="trainer"),
     Image(name="trainer-torch", service="trainer", extras=("torch",)),
     Image(name="monitor", service="monitor", extras=("kafka", "postgres")),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from dragoman_common.settings import SettingsError, parse
+from dragoman_launcher.jobs_url import parse_jobs_url
 from tests.deploy import helm
 from tests.parts.missing import required
 
@@ -191,7 +192,9 @@ def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rende
     rules = [rule for one in rendered if one["kind"] == "Role" for rule in one["rules"]]
     if tokens:
         assert tokens == {"dragoman-launcher"}
-        assert {resource for rule in rules for resource in rule["resources"]} == {"jobs", "pods", "pods/log"}
+        rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
+        assert set(rights) == {"jobs", "pods", "pods/log", "secrets", "services"}
+        assert rights["secrets"] == {"create", "delete"}
         assert {one["metadata"]["namespace"] for one in rendered if one["kind"] == "Role"} == {"training"}
     else:
         assert rules == []
@@ -233,6 +236,27 @@ def test_a_pool_that_grows_is_scaled_by_its_hpa_alone():
     assert container["image"] == "localhost/dragoman-worker-torch:0.1.0"
 
 
+def test_jobs_run_where_the_values_say(folder):
+    def jobs_url(**given):
+        values = tuple(f"launcher.{name}={value}" for name, value in given.items())
+        rendered = helm.objects(*SETS["production"], values=values)
+        (launcher,) = [one for one in workloads(rendered) if one["metadata"]["name"] == "dragoman-launcher"]
+        return parse_jobs_url(settings_of(launcher, folder).jobs_url)
+
+    cluster = jobs_url()
+    assert (cluster.namespace, cluster.gpus, cluster.memory, cluster.queue) == ("training", 1, "16Gi", "training")
+    assert cluster.image == "localhost/dragoman-trainer-torch:0.1.0"
+    assert jobs_url(trainingNamespace="") is None
+
+
+def test_a_trainer_s_digest_is_what_the_launcher_is_held_to(folder):
+    digest = f"sha256:{'b' * 64}"
+    rendered = helm.objects(*SETS["production"], values=(f"image.digests.trainer-torch={digest}",))
+    (launcher,) = [one for one in workloads(rendered) if one["metadata"]["name"] == "dragoman-launcher"]
+    cluster = parse_jobs_url(settings_of(launcher, folder).jobs_url)
+    assert (cluster.image, cluster.allow_tag) == (f"localhost/dragoman-trainer-torch@{digest}", False)
+
+
 def test_a_digest_wins_over_the_tag():
     digest = f"sha256:{'a' * 64}"
     rendered = helm.objects(*MINIMAL, values=(f"image.digests.registry={digest}",))
@@ -252,7 +276,8 @@ def test_every_image_that_the_chart_runs_is_one_that_is_built():
         for _, spec in pods(helm.objects(*SETS[name]))
     }
     schema = json.loads((helm.CHART / "values.schema.json").read_text())
-    assert used == set(schema["properties"]["image"]["properties"]["digests"]["properties"])
+    assert built == set(schema["properties"]["image"]["properties"]["digests"]["properties"])
+    # The trainer's are in the launcher's setting.
     assert built - used == {"trainer-lite", "trainer-torch"}
 
 

@@ -44,11 +44,11 @@ def test_every_entry_of_a_lock_has_a_hash():
 @pytest.mark.parametrize(
     ("service", "foreign"),
     [
-        ("gateway", {"torch", "scikit-learn", "minio", "sqlalchemy", "psycopg"}),
+        ("gateway", {"torch", "scikit-learn", "minio", "sqlalchemy", "psycopg", "kubernetes"}),
         ("tokenizer", {"torch", "scikit-learn", "minio", "aiohttp", "confluent-kafka"}),
         ("registry", {"torch", "scikit-learn", "aiohttp", "sqlalchemy"}),
         ("worker", {"torch", "scikit-learn", "minio", "aiohttp", "confluent-kafka"}),
-        ("launcher", {"torch", "numpy", "minio", "aiohttp", "sqlalchemy"}),
+        ("launcher", {"torch", "numpy", "minio", "tokenizers", "sqlalchemy"}),
         ("trainer", {"torch", "minio", "aiohttp", "sqlalchemy", "confluent-kafka"}),
         ("monitor", {"torch", "numpy", "minio", "aiohttp"}),
     ],

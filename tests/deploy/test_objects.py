@@ -4,6 +4,7 @@
 
 import json
 
+import kubernetes_validate
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -92,6 +93,22 @@ def test_the_given_values_render_objects_that_hold(name):
     rendered = helm.template(*SETS[name])
     assert rendered.returncode == 0, rendered.stderr
     assert kubernetes_types.problems(rendered.stdout) == []
+
+
+@pytest.mark.parametrize("version", ["1.31.0", "1.34.0", "1.37.0"])
+@pytest.mark.parametrize("name", SETS)
+def test_the_given_values_render_objects_of_three_versions_of_the_api(name, version):
+    rendered = helm.objects(*SETS[name])
+    for one in rendered:
+        kubernetes_validate.validate(one, version, strict=True)
+    assert len(rendered) > 20
+
+
+def test_a_field_that_the_api_does_not_have_is_refused():
+    (one, *_) = [one for one in helm.objects(*MINIMAL) if one["kind"] == "Deployment"]
+    one["spec"]["replica"] = 1
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(one, "1.34.0", strict=True)
 
 
 @pytest.mark.parametrize(
