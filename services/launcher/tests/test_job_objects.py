@@ -20,7 +20,7 @@ from services.launcher.tests import kubernetes_schemas
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE = "registry.example/dragoman/trainer@sha256:" + "0123456789abcdef" * 4
-TERMS = JobTerms(command=("python", "-P", "-m", "dragoman_trainer"), max_job_s=86_400, grace_s=10)
+TERMS = JobTerms(command=(), max_job_s=86_400, grace_s=10)
 PLACES = Places(data_dir="/unused", launcher_target="launcher:9000", registry_target="registry:9000")
 SMALL = ClusterSettings(namespace="training", image=IMAGE)
 LARGE = ClusterSettings(
@@ -176,6 +176,15 @@ def test_a_queue_means_suspended_and_labelled_and_a_stop_mark_never_is():
     assert rendered(SMALL).job["spec"]["suspend"] is False
     assert "kueue.x-k8s.io/queue-name" not in mark["metadata"]["labels"]
     assert (mark["spec"]["completions"], mark["spec"]["parallelism"]) == (0, 0)
+
+
+def test_the_image_starts_the_trainer_unless_a_command_is_set():
+    job = TrainingJob.created(spec())
+    terms = JobTerms(command=("torchrun", "-m", "dragoman_trainer"), max_job_s=60, grace_s=1)
+    told = job_objects(job, SMALL, terms, PLACES, token="", record="").job
+
+    assert told["spec"]["template"]["spec"]["containers"][0]["command"] == list(terms.command)
+    assert "command" not in rendered(SMALL).job["spec"]["template"]["spec"]["containers"][0]
 
 
 def test_several_workers_find_the_first_one_by_its_name():

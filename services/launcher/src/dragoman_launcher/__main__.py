@@ -42,7 +42,6 @@ PREFIX = "DRAGOMAN_LAUNCHER_"
 TOKEN_MARGIN_S = 3600
 """A token outlives the longest job by this, for what the job does when it is told to stop."""
 ANNOUNCE_WAIT_S = 5.0
-TRAINER_COMMAND = ("-P", "-m", "dragoman_trainer")
 
 logger = logging.getLogger("dragoman_launcher")
 
@@ -88,7 +87,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     runner: JobRunner
     checker: RecipeChecker
     if cluster is None:
-        command = own.command or (sys.executable, *TRAINER_COMMAND)
+        command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
         processes = ProcessJobRunner(
             jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
         )
@@ -129,7 +128,8 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         queue=queue,
         checker=checker,
         clock=clock,
-        data_dir=own.data_dir.absolute(),
+        # A pod sees the data sets of its claim, which the launcher need not.
+        data_dir=own.data_dir.absolute() if cluster is None else None,
         max_recipe_bytes=own.max_recipe_bytes,
         max_jobs=own.max_jobs,
     )
@@ -187,7 +187,7 @@ async def _open_cluster(
         api=await ClusterApi.open(cluster.namespace, kubeconfig=cluster.kubeconfig),
         cluster=cluster,
         terms=JobTerms(
-            command=own.command or ("python", *TRAINER_COMMAND),
+            command=own.command,
             max_job_s=own.max_job_s,
             grace_s=max(1, -(-own.cancel_grace_ms // 1000)),
         ),

@@ -58,6 +58,7 @@ class JobTerms:
     """What the launcher decides for each of its jobs alike."""
 
     command: tuple[str, ...]
+    """The trainer; empty: what its image starts."""
     max_job_s: int
     grace_s: int
     """From SIGTERM to SIGKILL."""
@@ -227,7 +228,6 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
                 "name": CONTAINER,
                 "image": cluster.image,
                 "imagePullPolicy": "IfNotPresent",
-                "command": [*terms.command],
                 "workingDir": _WORK,
                 "env": _environment(job, cluster, places),
                 "resources": _resources(cluster),
@@ -238,6 +238,8 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
         ],
         "volumes": volumes,
     }
+    if terms.command:
+        spec["containers"][0]["command"] = [*terms.command]
     if cluster.workers > 1:
         spec["subdomain"] = job.id
     if cluster.node_selector:

@@ -87,7 +87,8 @@ class ClusterSettings:
     """How long the ended Job stays in the cluster. A launcher that is away for longer no longer sees how it ended."""
     backoff_limit: int = 6
     """How often a pod may be lost or killed; an eviction does not count."""
-    user: int = 10_001
+    user: int = 65_532
+    """Uid and gid of the trainer; its image has no other."""
     kubeconfig: str = field(default="", repr=False)
     """The file that says which cluster; empty: the one that this pod runs in."""
 

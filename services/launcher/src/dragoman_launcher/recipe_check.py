@@ -55,8 +55,10 @@ def check_request(request_id: str, model: str) -> None:
     _check_name("model", model)
 
 
-def check_recipe(recipe: str, overrides: Mapping[str, str], *, max_recipe_bytes: int, data_dir: Path) -> CheckedRecipe:
-    """Parse a recipe, apply the overrides, and see that its data set is there.
+def check_recipe(
+    recipe: str, overrides: Mapping[str, str], *, max_recipe_bytes: int, data_dir: Path | None
+) -> CheckedRecipe:
+    """Parse a recipe, apply the overrides, and see that its data set is there, unless data_dir is None.
 
     Raises:
         RecipeError: naming the key, and the line where there is one.
@@ -76,7 +78,7 @@ def check_recipe(recipe: str, overrides: Mapping[str, str], *, max_recipe_bytes:
     return CheckedRecipe(effective=effective, dataset=dataset)
 
 
-def _dataset(content: Mapping[Any, Any], data_dir: Path) -> str:
+def _dataset(content: Mapping[Any, Any], data_dir: Path | None) -> str:
     found = {}
     for section, key in DATA_SET_KEYS:
         values = content.get(section)
@@ -86,7 +88,7 @@ def _dataset(content: Mapping[Any, Any], data_dir: Path) -> str:
         if not isinstance(name, str):
             raise RecipeError(f"{field} must be a text.")
         _check_name(field, name)
-        if not (data_dir / name).is_dir():
+        if data_dir is not None and not (data_dir / name).is_dir():
             raise RecipeError(
                 f"{field}: {name!r} is not in the data folder; `dragoman data get {name}` fetches what we know."
             )

@@ -16,7 +16,7 @@ class LauncherSettings:
     jobs_dir: Path
     """Where jobs are kept: records, logs, outputs. One launcher works on it at a time."""
     data_dir: Path
-    """Where the data sets lie, a folder each."""
+    """Where the data sets lie, a folder each; pods have theirs from the data_claim of jobs_url."""
     events_url: str
     """The event log: sqlite:///absolute/path/events.db, or kafka://host:port,host:port."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -29,7 +29,8 @@ class LauncherSettings:
     """host:port at which jobs reach this launcher; empty: the port that it listens on, on the loopback address.
     A job that outlives its launcher reports again only if the next one listens there too."""
     command: tuple[str, ...] = ()
-    """The trainer, comma-separated; empty: `python -P -m dragoman_trainer` of this interpreter."""
+    """The trainer, comma-separated; empty: `python -P -m dragoman_trainer` of this interpreter, or what a pod's image
+    starts."""
     max_running: int = 1
     """Jobs at once. More share the cores: each gets slower and none gets done sooner."""
     max_pending: int = 100

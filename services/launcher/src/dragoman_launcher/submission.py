@@ -40,7 +40,7 @@ class JobSubmission:
         queue: JobQueue,
         checker: RecipeChecker,
         clock: Clock,
-        data_dir: Path,
+        data_dir: Path | None,
         max_recipe_bytes: int,
         max_jobs: int,
     ) -> None:
