@@ -6,11 +6,15 @@ import importlib
 import importlib.util
 import json
 import re
+import subprocess
 import sys
+from base64 import b64decode
 
 import pytest
 import yaml
 
+from dragoman_client.local import keys
+from dragoman_client.local.home import Home
 from dragoman_common.settings import SettingsError, parse
 from dragoman_launcher.jobs_url import parse_jobs_url
 from tests.deploy import helm
@@ -347,3 +351,25 @@ def test_helm_lint_has_nothing_to_say(name):
     files = [f"--values={file}" for file in SETS[name]]
     linted = helm.helm("lint", "--strict", f"--kube-version={helm.KUBE_VERSION}", str(helm.CHART), *files)
     assert linted.returncode == 0, linted.stdout + linted.stderr
+
+
+def test_credentials_sh_makes_what_the_minimal_values_name(tmp_path):
+    home = Home.at(str(tmp_path / "ids"))
+    home.create()
+    keys.ensure(home)
+    command = [str(helm.ROOT / "deploy/helm/credentials.sh"), str(home.root)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    made = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(printed) if one}
+    given = yaml.safe_load(MINIMAL[0].read_text())["identity"]
+    for service, name in given["keySecrets"].items():
+        assert b64decode(made["Secret", name]["data"][f"{service}.pem"]) == keys.key_file(home, service).read_bytes()
+    signing = made["Secret", given["signingKeySecret"]]["data"]
+    assert b64decode(signing["signing.pem"]) == keys.signing_key_file(home).read_bytes()
+    trust = made["ConfigMap", given["trustConfigMap"]]["binaryData"]
+    assert {name: b64decode(text) for name, text in trust.items()} == {
+        "trust.json": keys.trust_file(home).read_bytes(),
+        "signing.pub.pem": keys.signing_public_key_file(home).read_bytes(),
+        "users.jwks.json": keys.user_jwks_file(home).read_bytes(),
+    }
+    # Neither who may act as an operator nor who signs users' tokens is in the cluster.
+    assert len(made) == len(SETTINGS) + 2
