@@ -48,6 +48,7 @@ class FakeCluster:
         self.logs = {}
         self.calls = []
         self.num_unavailable = 0
+        self.unavailable = 503
         self.num_started = 0
         self.refuse = None
         self.tasks = set()
@@ -219,7 +220,7 @@ class FakeCluster:
             return web.json_response(status(401, "Unauthorized"), status=401)
         if self.num_unavailable:
             self.num_unavailable -= 1
-            return web.json_response(status(503, "ServiceUnavailable"), status=503)
+            return web.json_response(status(self.unavailable, "Planted"), status=self.unavailable)
         return await handler(request)
 
     async def create(self, request):

@@ -257,6 +257,15 @@ async def test_a_cluster_that_refuses_says_why_and_keeps_no_token(cluster, runne
     assert cluster.named("Secret", wanted.id) is None
 
 
+async def test_a_right_that_is_taken_away_for_a_while_fails_no_job(cluster, runner, eventually):
+    started = await running(cluster, runner, eventually)
+    cluster.num_unavailable, cluster.unavailable = 4, 403
+    cluster.break_streams()
+    cluster.kill(pod_of(cluster, started), 0)
+
+    assert (await within(runner.wait(started.id))).result.verdict is Verdict.SUCCEEDED
+
+
 async def test_what_the_fake_serves_has_the_published_form(cluster, runner):
     wanted = job()
     await runner.start(wanted)

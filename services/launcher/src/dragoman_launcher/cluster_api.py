@@ -32,8 +32,9 @@ _PATHS: Final = {
     "Service": "/api/v1/namespaces/{}/services",
     "Secret": "/api/v1/namespaces/{}/secrets",
 }
-_LATER: Final = frozenset({401, 408, 429})
-"""A credential that has just been rotated counts as "later", too."""
+_LATER: Final = frozenset({401, 403, 408, 429})
+"""A credential that has just been rotated counts as "later", too, and so does a right to read that was taken away: no
+job is given up for it."""
 
 
 class GoneError(Exception):
@@ -92,6 +93,9 @@ class ClusterApi:
         status, said = await self._ask("POST", self._paths[manifest["kind"]], body=manifest)
         if status == 409:
             return False
+        if status == 403:
+            # A quota, or a right that we do not have; an admission that may change its mind is not waited for.
+            raise RefusedError(_said(status, said))
         _check(status, said)
         return True
 
@@ -197,7 +201,7 @@ class ClusterApi:
 def _check(status: int, said: Manifest) -> None:
     if 200 <= status < 300:
         return
-    text = f"{status} {str(said.get('message') or said.get('reason') or '')[:MAX_SAID_CHARS]}".strip()
+    text = _said(status, said)
     if status == 410:
         raise GoneError(text)
     if status == 404:
@@ -205,6 +209,10 @@ def _check(status: int, said: Manifest) -> None:
     if 400 <= status < 500 and status not in _LATER:
         raise RefusedError(text)
     raise UnavailableError(f"The Kubernetes API server says: {text}")
+
+
+def _said(status: int, said: Manifest) -> str:
+    return f"{status} {str(said.get('message') or said.get('reason') or '')[:MAX_SAID_CHARS]}".strip()
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class ClusterWatch:
     async def _follow(self) -> None:
         if not self._version:
             listing = await self._api.list(self._kind, self._selector)
-            self._replace({item["metadata"]["name"]: item for item in listing.get("items") or []})
+            self._replace({item["metadata"]["name"]: _kept(item) for item in listing.get("items") or []})
             self._version = listing["metadata"]["resourceVersion"]
         async for event in self._api.watch(self._kind, self._selector, self._version):
             self._delay_s = FIRST_DELAY_S
@@ -112,7 +112,7 @@ class ClusterWatch:
         self._pulse.beat()
 
     def _take(self, event: Manifest) -> None:
-        what = event["object"]
+        what = _kept(event["object"])
         self._version = what["metadata"]["resourceVersion"]
         if event["type"] in {"ADDED", "MODIFIED"}:
             self.objects[what["metadata"]["name"]] = what
@@ -122,3 +122,11 @@ class ClusterWatch:
         else:
             return
         self._pulse.beat()
+
+
+def _kept(found: Manifest) -> Manifest:
+    """What is looked at: a Job carries its record, a pod its whole form, and there may be thousands."""
+    metadata = {
+        name: value for name, value in found["metadata"].items() if name not in {"annotations", "managedFields"}
+    }
+    return {"metadata": metadata, "status": found.get("status") or {}}

@@ -39,7 +39,7 @@ FINAL_EXIT_CODES: Final = (1, 2, 126, 127)
 Not 3 (it was told to stop): a pod that is deleted under it ends so, and its job must go on."""
 
 _GIVEN: Final = "/run/dragoman/job"
-_WORK: Final = "/work"
+_SCRATCH: Final = "/scratch"
 _TMP_SIZE: Final = "256Mi"
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -205,12 +205,12 @@ def _service(meta: Manifest, cluster: ClusterSettings) -> Manifest:
 def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, places: Places) -> Manifest:
     mounts: list[Manifest] = [
         {"name": "job", "mountPath": _GIVEN, "readOnly": True},
-        {"name": "work", "mountPath": _WORK},
+        {"name": "scratch", "mountPath": _SCRATCH},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  a volume of the pod's own
     ]
     volumes: list[Manifest] = [
         {"name": "job", "secret": {"secretName": job.id, "defaultMode": 0o440}},
-        {"name": "work", "emptyDir": {"sizeLimit": cluster.scratch}},
+        {"name": "scratch", "emptyDir": {"sizeLimit": cluster.scratch}},
         {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
     ]
     if cluster.data_claim:
@@ -228,7 +228,7 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
                 "name": CONTAINER,
                 "image": cluster.image,
                 "imagePullPolicy": "IfNotPresent",
-                "workingDir": _WORK,
+                "workingDir": _SCRATCH,
                 "env": _environment(job, cluster, places),
                 "resources": _resources(cluster),
                 "securityContext": _container_security(),
@@ -262,8 +262,8 @@ def _environment(job: TrainingJob, cluster: ClusterSettings, places: Places) -> 
         "MODEL": job.spec.model,
         "RECIPE_FILE": f"{_GIVEN}/recipe.yaml",
         "DATA_DIR": "/data",
-        "OUTPUT_DIR": f"{_WORK}/output",
-        "RESULT_FILE": f"{_WORK}/result.json",
+        "OUTPUT_DIR": f"{_SCRATCH}/output",
+        "RESULT_FILE": f"{_SCRATCH}/result.json",
         "TOKEN_FILE": f"{_GIVEN}/token",
         "LAUNCHER_TARGET": places.launcher_target,
         "REGISTRY_TARGET": places.registry_target,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
-from dragoman_common.errors import FailedPreconditionError, UnavailableError
+from dragoman_common.errors import UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
 from dragoman_launcher.job import JobSpec, TrainingJob
@@ -119,15 +119,10 @@ class KubernetesJobRunner:
         """The records that the cluster's Jobs carry: what a launcher without its store would not know of.
 
         Raises:
-            UnavailableError: the cluster does not answer.
-            FailedPreconditionError: it does not let us.
+            UnavailableError: the cluster does not answer, or does not let us.
         """
-        try:
-            listing = await self._api.list("Job", f"{SELECTOR},{ROLE_LABEL}=training")
-        except RefusedError as error:
-            raise FailedPreconditionError(f"The cluster does not let the launcher list Jobs: {error}") from error
         specs = []
-        for job in listing.get("items") or []:
+        for job in (await self._api.list("Job", f"{SELECTOR},{ROLE_LABEL}=training")).get("items") or []:
             try:
                 spec = recorded_spec(job)
             except CorruptJobError as error:
