@@ -93,8 +93,8 @@ def train(image: str, root: Path) -> Path:
 
 
 @contextmanager
-def running(image: str, spec: ServiceSpec, home: Home, ports: dict[str, int]) -> Iterator[None]:
-    """One service as a container, from its ready file to its end by SIGTERM."""
+def running(image: str, spec: ServiceSpec, home: Home, ports: dict[str, int], *options: str) -> Iterator[None]:
+    """One service as a container, from its ready file to its end by SIGTERM; options are `docker run`'s."""
     started_s = time.monotonic()
     ready = home.ready_file(spec.name)
     environment = dict(spec.environment(ports)) | {
@@ -102,7 +102,7 @@ def running(image: str, spec: ServiceSpec, home: Home, ports: dict[str, int]) ->
         spec.ready_file_variable: str(ready),
     }
     name = f"dragoman-smoke-{os.getpid()}-{spec.name}"
-    _run(container(image, home.root.parent, environment, "--network=host", "--detach", f"--name={name}"))
+    _run(container(image, home.root.parent, environment, "--network=host", "--detach", f"--name={name}", *options))
     try:
         while not ready.exists():
             is_up = _run(["docker", "ps", "--quiet", f"--filter=name={name}"])
@@ -120,15 +120,19 @@ def running(image: str, spec: ServiceSpec, home: Home, ports: dict[str, int]) ->
         (home.logs / f"{spec.name}.log").write_text(logs)
 
 
-async def publish(home: Home, ports: dict[str, int], package: Path) -> None:
-    """Make the package version 1 of the model `topics`, and point prod to it."""
+def operator(home: Home, ports: dict[str, int]) -> OperatorClient:
+    """The laptop's own operator, connected to the containers."""
     targets = OperatorTargets(
         **{name: f"127.0.0.1:{ports[name]}" for name in ("registry", "launcher", "monitor", "worker")}
     )
-    key = ServiceKey.load(keys.operator_key_file(home, ""))
-    async with OperatorClient(targets, key, tenant=LOCAL_TENANT) as operator:
-        published = await operator.publish("topics", package)
-        await operator.set_alias("topics", "prod", published.version.number, reason="smoke")
+    return OperatorClient(targets, ServiceKey.load(keys.operator_key_file(home, "")), tenant=LOCAL_TENANT)
+
+
+async def publish(home: Home, ports: dict[str, int], package: Path) -> None:
+    """Make the package version 1 of the model `topics`, and point prod to it."""
+    async with operator(home, ports) as publisher:
+        published = await publisher.publish("topics", package)
+        await publisher.set_alias("topics", "prod", published.version.number, reason="smoke")
 
 
 def ask(home: Home, target: str) -> None:

@@ -32,23 +32,32 @@ def binary() -> Path:
     Raises:
         MissingPartError: no Go, or it cannot build it.
     """
-    return made_once("helm", VERSION, _build) / "helm"
+    return installed("helm", MODULE, VERSION)
 
 
-def _build(folder: Path) -> None:
-    if shutil.which("go") is None:
-        raise MissingPartError(f"there is no Go to build {MODULE} with")
-    sys.stderr.write(f"building helm {VERSION}, once\n")
-    built = subprocess.run(
-        ["go", "install", "-trimpath", "-ldflags=-s -w", f"{MODULE}@{VERSION}"],
-        env={**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"},
-        capture_output=True,
-        text=True,
-        timeout=_BUILD_S,
-        check=False,
-    )
-    if built.returncode:
-        raise MissingPartError(f"go install {MODULE}@{VERSION}: {' '.join(built.stderr.split())[-400:]}")
+def installed(program: str, module: str, version: str) -> Path:
+    """Return a program of a Go module, built once a machine.
+
+    Raises:
+        MissingPartError: no Go, or it cannot build it.
+    """
+
+    def build(folder: Path) -> None:
+        if shutil.which("go") is None:
+            raise MissingPartError(f"there is no Go to build {module} with")
+        sys.stderr.write(f"building {program} {version}, once\n")
+        built = subprocess.run(
+            ["go", "install", "-trimpath", "-ldflags=-s -w", f"{module}@{version}"],
+            env={**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"},
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_S,
+            check=False,
+        )
+        if built.returncode:
+            raise MissingPartError(f"go install {module}@{version}: {' '.join(built.stderr.split())[-400:]}")
+
+    return made_once(program, version, build) / program
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:

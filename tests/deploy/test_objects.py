@@ -3,6 +3,7 @@
 """Whatever values the schema takes, what Helm makes of them are objects of Kubernetes' own types."""
 
 import json
+import subprocess
 
 import kubernetes_validate
 import pytest
@@ -82,6 +83,10 @@ VALUES = st.fixed_dictionaries(
 )
 
 
+# Not Always: images are named by digest, or are on the node. No CPU limits: a throttled batch is a late answer.
+ACCEPTED = ("--ignore-test=container-image-pull-policy", "--ignore-container-cpu-limit")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _programs():
     required("helm", helm.binary)
@@ -102,6 +107,18 @@ def test_the_given_values_render_objects_of_three_versions_of_the_api(name, vers
     for one in rendered:
         kubernetes_validate.validate(one, version, strict=True)
     assert len(rendered) > 20
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_kube_score_finds_nothing_critical(name):
+    program = required(
+        "kube-score", lambda: helm.installed("kube-score", "github.com/zegl/kube-score/cmd/kube-score", "v1.20.0")
+    )
+    rendered = helm.template(*SETS[name]).stdout
+    command = [str(program), "score", "--kubernetes-version=v1.33", "--output-format=ci", *ACCEPTED, "-"]
+    scored = subprocess.run(command, input=rendered, capture_output=True, text=True, timeout=60, check=False).stdout
+    assert "[OK]" in scored
+    assert [line for line in scored.splitlines() if line.startswith("[CRITICAL]")] == []
 
 
 def test_a_field_that_the_api_does_not_have_is_refused():
