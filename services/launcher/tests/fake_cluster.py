@@ -145,6 +145,13 @@ class FakeCluster:
         recipe, token = secret["stringData"]["recipe.yaml"], secret["stringData"]["token"]
         assert token
         recipe = self.always or recipe
+        if "stuck" in recipe:
+            waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
+            self.container(pod, {"waiting": waiting}, "Pending")
+            pod["killed"] = asyncio.get_running_loop().create_future()
+            await pod["killed"]
+            del pod["killed"]
+            return self.container(pod, {"waiting": waiting}, "Failed")
         self.container(pod, {"running": {"startedAt": NOW}}, "Running")
         self.num_started += 1
         code = None

@@ -201,6 +201,18 @@ async def test_a_stopped_job_stays_stopped_for_the_launcher_that_follows(cluster
     assert cluster.num_started == 1
 
 
+async def test_a_job_whose_pod_never_started_says_what_it_waited_for(cluster, runner, eventually):
+    stuck = job("stuck")
+    await runner.start(stuck)
+    await eventually(lambda: is_running(cluster, stuck), "the pod waits")
+    waiting = asyncio.create_task(runner.wait(stuck.id))
+    await eventually(lambda: runner._followed[stuck.id].waited, "it is seen")
+
+    await within(runner.stop(stuck.id, 5))
+
+    assert (await within(waiting)).exit.endswith("its pod waited (ImagePullBackOff: Back-off pulling image)")
+
+
 async def test_a_job_that_somebody_deletes_has_ended(cluster, runner, eventually):
     started = await running(cluster, runner, eventually)
     await cluster.delete_job(cluster.named("Job", started.id))

@@ -18,6 +18,10 @@ from dragoman_launcher.outcome import JobResult, Outcome, Verdict
 DELETED: Final = "its Kubernetes Job was deleted by somebody else, so how it ended is unknown"
 STOPPED: Final = "stopped by SIGTERM, or before it was started; no exit was seen"
 
+MAX_SAID_CHARS: Final = 500
+
+_STARTING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:
@@ -65,12 +69,26 @@ def has_log(pod: Manifest) -> bool:
     return False
 
 
-def finished_outcome(job: Manifest, exits: Sequence[Exit], log_tail: str) -> Outcome:
+def waits_for(pod: Manifest) -> str:
+    """Why the pod's trainer does not start, as Kubernetes says it; empty when it starts, or started."""
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses") or []:
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason", "") not in _STARTING:
+            return _said(waiting)
+    for found in status.get("conditions") or []:
+        if found.get("type") == "PodScheduled" and found.get("status") == "False":
+            return _said(found)
+    return ""
+
+
+def finished_outcome(job: Manifest, exits: Sequence[Exit], waited: str, log_tail: str) -> Outcome:
     """The end of a Job that ended itself.
 
     Args:
         job: complete or failed.
         exits: of its containers, the newest last.
+        waited: what its pods were last waiting for, if they were.
         log_tail: the last lines of the first worker.
     """
     if condition(job, "Complete") is not None:
@@ -78,15 +96,23 @@ def finished_outcome(job: Manifest, exits: Sequence[Exit], log_tail: str) -> Out
     failed = condition(job, "Failed") or {}
     said = f"Kubernetes says {failed.get('reason') or 'Failed'}: {failed.get('message') or ''}".rstrip(": ")
     bad = [found for found in exits if found.code != 0]
-    text = f"{bad[-1]}; {said}" if bad else said
+    text = f"{bad[-1]}; {said}" if bad else said + _waited(waited)
     return Outcome(result=None, exit=text, log_tail=log_tail)
 
 
-def stopped_outcome(exits: Sequence[Exit], num_workers: int, log_tail: str) -> Outcome:
+def stopped_outcome(exits: Sequence[Exit], num_workers: int, waited: str, log_tail: str) -> Outcome:
     """The end of a Job that was stopped: every worker may have got to its end all the same."""
     if sum(found.code == 0 for found in exits) >= num_workers:
         return Outcome(result=JobResult(verdict=Verdict.SUCCEEDED), exit="exit code 0", log_tail=log_tail)
     bad = [found for found in exits if found.code != 0]
     if not exits:
-        return Outcome(result=None, exit=STOPPED, log_tail=log_tail)
+        return Outcome(result=None, exit=STOPPED + _waited(waited), log_tail=log_tail)
     return Outcome(result=None, exit=f"{bad[-1] if bad else exits[-1]}, after SIGTERM", log_tail=log_tail)
+
+
+def _waited(text: str) -> str:
+    return f"; its pod waited ({text})" if text else ""
+
+
+def _said(found: Manifest) -> str:
+    return f"{found.get('reason') or 'waiting'}: {found.get('message') or ''}".rstrip(": ")[:MAX_SAID_CHARS]

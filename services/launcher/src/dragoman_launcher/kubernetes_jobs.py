@@ -38,7 +38,15 @@ from dragoman_launcher.job_objects import (
     stop_mark,
 )
 from dragoman_launcher.job_record import CorruptJobError
-from dragoman_launcher.job_status import DELETED, Exit, exit_of, finished_outcome, is_finished, stopped_outcome
+from dragoman_launcher.job_status import (
+    DELETED,
+    Exit,
+    exit_of,
+    finished_outcome,
+    is_finished,
+    stopped_outcome,
+    waits_for,
+)
 from dragoman_launcher.jobs_url import ClusterSettings
 from dragoman_launcher.outcome import Outcome
 from dragoman_launcher.pod_archive import PodArchive
@@ -64,6 +72,8 @@ class _Followed:
     archiving: asyncio.Task[None]
     exits: dict[str, Exit] = field(default_factory=dict)
     """By pod, of pods that have gone."""
+    waited: str = ""
+    """What a pod of it was last waiting for."""
     outcome: Outcome | None = None
     ending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -216,7 +226,7 @@ class KubernetesJobRunner:
     async def _end(self, job_id: str, followed: _Followed) -> Outcome:
         await self._jobs.synced.wait()
         await self._pods.synced.wait()
-        job = await self._ended(job_id)
+        job = await self._ended(job_id, followed)
         # The pods' watch may be behind the Jobs': their ends and logs are asked for.
         selector = f"{SELECTOR},{JOB_LABEL}={job_id}"
         pods = (await self._patiently(lambda: self._api.list("Pod", selector))).get("items") or []
@@ -230,15 +240,19 @@ class KubernetesJobRunner:
         except RefusedError as error:
             logger.warning("token not deleted", extra={"job": job_id, "reason": str(error)})
         if job is not None:
-            return finished_outcome(job, list(exits.values()), tail)
+            return finished_outcome(job, list(exits.values()), followed.waited, tail)
         if is_stopped:
-            return stopped_outcome(list(exits.values()), self._cluster.workers, tail)
+            return stopped_outcome(list(exits.values()), self._cluster.workers, followed.waited, tail)
         return Outcome(result=None, exit=DELETED, log_tail=tail)
 
-    async def _ended(self, job_id: str) -> Manifest | None:
+    async def _ended(self, job_id: str, followed: _Followed) -> Manifest | None:
         """The Job once it is finished, or None once it has gone with all its pods."""
         while True:
             beat = self._pulse.next
+            waited = next((text for pod in self._pods_of(job_id) if (text := waits_for(pod))), "")
+            if waited and waited != followed.waited:
+                logger.warning("pod waits", extra={"job": job_id, "reason": waited})
+                followed.waited = waited
             job = self._jobs.objects.get(job_id)
             if job is not None and is_finished(job):
                 return job
