@@ -118,10 +118,12 @@ def install(failpoint, words, *, commits_always):
     if words & {"NO_FENCE", "KAFKA_FIRST"}:
         sql._fence = unfenced
     if "NO_DEDUPE" in words:
-        join, insert = sql.join, sql.insert
+        join, insert = sql.join, sql._insert
         sql.join = lambda batch, known, rules: join(batch, Known(labels=known.labels), rules)
-        sql.insert = lambda table: (
-            sql.postgresql.insert(table).on_conflict_do_nothing() if table is sql.PREDICTIONS else insert(table)
+        sql._insert = lambda connection, table: (
+            insert(connection, table).on_conflict_do_nothing()
+            if table is sql.PREDICTIONS
+            else insert(connection, table)
         )
 
 
