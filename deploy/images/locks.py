@@ -93,6 +93,11 @@ def closure(wanted: Iterable[str]) -> set[str]:
     return {name for name, _ in done}
 
 
+def without_cuda(names: Iterable[str]) -> set[str]:
+    """Return what of these a CPU wheel of torch needs."""
+    return {name for name in names if not name.startswith(_CUDA)}
+
+
 def _requirements(name: str, known: Mapping[str, Mapping[str, object]]) -> list[Requirement]:
     if name not in known:
         return [Requirement(text) for text in requires(name) or ()]
@@ -126,8 +131,7 @@ def files() -> dict[str, str]:
             found.setdefault("torch.lock", lock(above))
             if found["torch.lock"] != lock(above):
                 raise ValueError(f"{image.name} adds other distributions than the torch image before it")
-            cpu = {name for name in above if name != "torch" and not name.startswith(_CUDA)}
-            found["torch-cpu.lock"] = lock(cpu)
+            found["torch-cpu.lock"] = lock(without_cuda(above) - {"torch"})
             continue
         lite[image.service] = names
         found[f"{image.service}.lock"] = lock(names)

@@ -321,7 +321,8 @@ def test_a_misspelt_name_is_refused_wherever_it_stands(tmp_path):
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(changed))
     refused = helm.template(*MINIMAL, tmp_path / "values.yaml")
     assert refused.returncode
-    found = set(re.findall(r"'([\w-]+)'", " ".join(line for line in refused.stderr.splitlines() if "additional" in line)))
+    problems = [line for line in refused.stderr.splitlines() if "additional" in line]
+    found = set(re.findall(r"'([\w-]+)'", " ".join(problems)))
     assert {name for _, name in places} <= found
     assert len(places) > 80
 
