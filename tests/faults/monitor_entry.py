@@ -20,7 +20,7 @@ from sqlalchemy import event
 
 from dragoman_events.kafka_consumer import KafkaConsumer
 from dragoman_monitor import __main__ as wiring
-from dragoman_monitor import sql
+from dragoman_monitor import sql, sql_batch
 from dragoman_monitor.join import Known
 
 STATEMENTS = {
@@ -116,19 +116,19 @@ def install(failpoint, words, *, commits_always):
 
     KafkaConsumer.commit = committing
     if words & {"NO_FENCE", "KAFKA_FIRST"}:
-        sql._fence = unfenced
+        sql.fence = unfenced
     if "NO_DEDUPE" in words:
-        join, insert = sql.join, sql._insert
+        join, insert = sql.join, sql_batch.insert_into
         sql.join = lambda batch, known, rules: join(batch, Known(labels=known.labels), rules)
-        sql._insert = lambda connection, table: (
+        sql_batch.insert_into = lambda connection, table: (
             insert(connection, table).on_conflict_do_nothing()
-            if table is sql.PREDICTIONS
+            if table is sql_batch.PREDICTIONS
             else insert(connection, table)
         )
 
 
 def unfenced(connection, batch):
-    statement = sql._insert(connection, sql.OFFSETS)
+    statement = sql_batch.insert_into(connection, sql.OFFSETS)
     connection.execute(
         statement.on_conflict_do_update(index_elements=["topic", "partition"], set_={"next": batch.following}),
         {"topic": batch.topic, "partition": batch.partition, "next": batch.following},

@@ -30,7 +30,7 @@ from dragoman_monitor.consumer import ConsumerSettings, TopicReader
 from dragoman_monitor.contracts import RULES
 from dragoman_monitor.convert import label_from_record, prediction_from_record
 from dragoman_monitor.dead_letter_topic import DeadLetterTopic
-from dragoman_monitor import sql
+from dragoman_monitor import sql, sql_rows
 from dragoman_monitor.database import WRITES
 from dragoman_monitor.opening import open_database
 from dragoman_monitor.sql import SqlMonitorStore
@@ -61,8 +61,8 @@ event.listen(database.engine, "before_cursor_execute", lambda c, cursor, stateme
 event.listen(database.engine, "commit", lambda c: trace("COMMIT", c))
 
 if sys.argv[5] == "no fence":
-    sql._fence = lambda connection, batch: connection.execute(
-        sql._insert(connection, sql.OFFSETS).on_conflict_do_update(
+    sql.fence = lambda connection, batch: connection.execute(
+        sql_rows.insert_into(connection, sql.OFFSETS).on_conflict_do_update(
             index_elements=["topic", "partition"], set_={"next": batch.following}
         ),
         {"topic": batch.topic, "partition": batch.partition, "next": batch.following},

@@ -11,39 +11,31 @@ on SQLite the transaction itself is that lock. Readers wait for nobody.
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import Connection, Select, Table, and_, delete, exists, func, insert, select, text, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Select, delete, func, insert, select, text
 
-from dragoman_events.sqlite_file import dump_headers, load_headers
-from dragoman_monitor.arrays import arrays
-from dragoman_monitor.counts import USAGE, Counted, CountingRules
+from dragoman_events.sqlite_file import load_headers
+from dragoman_monitor.counts import USAGE, CountingRules
 from dragoman_monitor.database import Database
 from dragoman_monitor.dead_letter import DeadLetter
-from dragoman_monitor.join import EXPIRED, UNJOINED, Batch, Known, Outcome, TallyKey, join
-from dragoman_monitor.ports import FencedError, OtherRulesError, Query, Send, Series, Snapshot
-from dragoman_monitor.prediction import Label, RowKey
+from dragoman_monitor.join import Batch, join
+from dragoman_monitor.ports import OtherRulesError, Query, Send, Series, Snapshot
 from dragoman_monitor.schema import migrate
+from dragoman_monitor.sql_batch import fence, forgotten_before_us, keep, known_of, write
+from dragoman_monitor.sql_forgetting import drop_rows, drop_waiting_labels
+from dragoman_monitor.sql_rows import key_of
 from dragoman_monitor.tables import (
     COUNTS,
     FORGOTTEN,
-    LABELS,
     OFFSETS,
-    PREDICTIONS,
     RULES,
     TALLIES,
     WAITING_DEAD_LETTERS,
 )
 from dragoman_monitor.usage import UsageQuery, UsageSum
-from dragoman_monitor.window import WindowKey
-
-_FORGET_ROWS: Final = 1_000
-"""Most rows that one transaction of `forget` drops: readers of topics wait for no longer than that."""
-_MAX_KEYS: Final = 500
-"""Most rows that one statement asks for by key."""
 
 
 class SqlMonitorStore:
@@ -72,10 +64,10 @@ class SqlMonitorStore:
 
     def apply(self, batch: Batch) -> None:
         with self._turn() as connection:
-            _fence(connection, batch)
-            outcome = join(batch, _known(connection, batch), self._rules)
-            _write(connection, outcome)
-            _keep(connection, batch.dead_letters)
+            fence(connection, batch)
+            outcome = join(batch, known_of(connection, batch), self._rules)
+            write(connection, outcome)
+            keep(connection, batch.dead_letters)
 
     def send_dead_letters(self, send: Send) -> int:
         # Locked over `send`, so that nobody else hands the same letters out; the books go on meanwhile (on SQLite they
@@ -84,18 +76,18 @@ class SqlMonitorStore:
             rows = connection.execute(select(WAITING_DEAD_LETTERS).with_for_update()).all()
             if rows:
                 send([_letter(row) for row in rows])
-                key = _key(WAITING_DEAD_LETTERS)
+                key = key_of(WAITING_DEAD_LETTERS)
                 connection.execute(delete(WAITING_DEAD_LETTERS).where(key.in_([tuple(row[:3]) for row in rows])))
         return len(rows)
 
     def forget(self, *, predictions_before_us: int, labels_before_us: int) -> int:
         total = 0
-        for drop, before_us in ((_drop_rows, predictions_before_us), (_drop_waiting, labels_before_us)):
+        for drop, before_us in ((drop_rows, predictions_before_us), (drop_waiting_labels, labels_before_us)):
             num_dropped = -1
             while num_dropped:
                 with self._turn() as connection:
                     # In the transaction of the first rows that go: none is forgotten and could be counted again.
-                    if predictions_before_us > _forgotten_before_us(connection):
+                    if predictions_before_us > forgotten_before_us(connection):
                         connection.execute(delete(FORGOTTEN))
                         connection.execute(insert(FORGOTTEN), {"before_us": predictions_before_us})
                     num_dropped = drop(connection, before_us)
@@ -168,122 +160,6 @@ class SqlMonitorStore:
             )
 
 
-def _fence(connection: Connection, batch: Batch) -> None:
-    place = {"topic": batch.topic, "partition": batch.partition}
-    connection.execute(_insert(connection, OFFSETS).on_conflict_do_nothing(), place | {"next": 0})
-    result = connection.execute(
-        update(OFFSETS)
-        .where(
-            OFFSETS.c.topic == batch.topic,
-            OFFSETS.c.partition == batch.partition,
-            OFFSETS.c.next == batch.expected,
-        )
-        .values(next=batch.following)
-    )
-    if result.rowcount != 1:
-        raise FencedError(f"{batch.topic}/{batch.partition} is not at offset {batch.expected}.")
-
-
-def _known(connection: Connection, batch: Batch) -> Known:
-    known = Known(forgotten_before_us=_forgotten_before_us(connection))
-    keys = batch.row_keys()
-    for tenant, request_id, row, text_, receive_time_us in _of_rows(connection, LABELS, keys):
-        key = RowKey(tenant, request_id, row)
-        known.labels[key] = Label(key=key, text=text_, receive_time_us=receive_time_us)
-    for tenant, request_id, row, arm, model, version, start_us, label, is_covered in _of_rows(
-        connection, PREDICTIONS, keys
-    ):
-        key = RowKey(tenant, request_id, row)
-        window = WindowKey(tenant=tenant, model=model, version=version, arm=arm, start_us=start_us)
-        counted = Counted(key=key, window=window, label=label, is_covered=bool(is_covered))
-        known.predictions.setdefault(key, {})[arm] = counted
-    return known
-
-
-def _of_rows(connection: Connection, table: Table, keys: Collection[RowKey]) -> Iterator[Any]:
-    """The rows of a table that belong to these predictions' rows."""
-    if _is_sqlite(connection):
-        for names in _chunks([(key.tenant, key.request_id, key.row) for key in keys]):
-            yield from connection.execute(select(table).where(_row_key(table).in_(names)))
-    elif keys:
-        columns = (table.c.tenant, table.c.request_id, table.c.row)
-        asked, values = arrays(columns, [_row(key) for key in sorted(keys)])
-        matches = and_(*(column == asked.c[column.name] for column in columns))
-        yield from connection.execute(select(table).join(asked, matches), values)
-
-
-def _write(connection: Connection, outcome: Outcome) -> None:
-    if outcome.predictions:
-        _put(
-            connection,
-            _insert(connection, PREDICTIONS),
-            [
-                _row(row.key)
-                | {
-                    "arm": row.window.arm,
-                    "model": row.window.model,
-                    "version": row.window.version,
-                    "start_us": row.window.start_us,
-                    "label": row.label,
-                    "is_covered": int(row.is_covered),
-                }
-                for row in outcome.predictions
-            ],
-        )
-    if outcome.labels:
-        statement = _insert(connection, LABELS)
-        newer = {name: statement.excluded[name] for name in ("label", "receive_time_us")}
-        _put(
-            connection,
-            statement.on_conflict_do_update(index_elements=list(LABELS.primary_key), set_=newer),
-            [
-                _row(key) | {"label": label.text, "receive_time_us": label.receive_time_us}
-                for key, label in outcome.labels.items()
-            ],
-        )
-    _add(
-        connection,
-        COUNTS,
-        [
-            {
-                "tenant": window.tenant,
-                "model": window.model,
-                "version": window.version,
-                "arm": window.arm,
-                "start_us": window.start_us,
-                "name": name,
-                "first": first,
-                "second": second,
-                "count": count,
-            }
-            for window, counts in outcome.counts.items()
-            for (name, first, second), count in counts.items()
-        ],
-    )
-    _tally(connection, outcome.tallies)
-
-
-def _keep(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    if letters:
-        connection.execute(
-            insert(WAITING_DEAD_LETTERS),
-            [
-                {
-                    "topic": letter.topic,
-                    "partition": letter.partition,
-                    "offset": letter.offset,
-                    "reason": letter.reason,
-                    "value": letter.value,
-                    "headers": dump_headers(letter.headers),
-                    "tenant": letter.tenant,
-                    "reject_time_us": letter.reject_time_us,
-                    "search_from": json.dumps(dict(letter.search_from)),
-                }
-                for letter in letters
-            ],
-        )
-
-
 def _letter(row: Any) -> DeadLetter:
     topic, partition, offset, reason, value, headers, tenant, reject_time_us, search_from = row
     return DeadLetter(
@@ -299,85 +175,6 @@ def _letter(row: Any) -> DeadLetter:
     )
 
 
-def _forgotten_before_us(connection: Connection) -> int:
-    return connection.execute(select(FORGOTTEN.c.before_us)).scalar() or 0
-
-
-def _drop_rows(connection: Connection, before_us: int) -> int:
-    rows = connection.execute(
-        select(*PREDICTIONS.primary_key).where(PREDICTIONS.c.start_us < before_us).limit(_FORGET_ROWS)
-    ).all()
-    num_dropped = 0
-    for keys in _chunks([tuple(row) for row in rows]):
-        connection.execute(delete(PREDICTIONS).where(_key(PREDICTIONS).in_(keys)))
-        names = [key[:3] for key in keys]
-        dropped = connection.execute(delete(LABELS).where(_key(LABELS).in_(names), ~_is_predicted()))
-        num_dropped += len(keys) + dropped.rowcount
-    return num_dropped
-
-
-def _drop_waiting(connection: Connection, before_us: int) -> int:
-    rows = connection.execute(
-        select(*LABELS.primary_key).where(LABELS.c.receive_time_us < before_us, ~_is_predicted()).limit(_FORGET_ROWS)
-    ).all()
-    tallies: Counter[TallyKey] = Counter()
-    for keys in _chunks([tuple(row) for row in rows]):
-        connection.execute(delete(LABELS).where(_key(LABELS).in_(keys)))
-        for tenant, *_ in keys:
-            tallies.update({(tenant, UNJOINED): -1, (tenant, EXPIRED): 1})
-    _tally(connection, tallies)
-    return len(rows)
-
-
-def _is_predicted() -> Any:
-    return exists().where(
-        PREDICTIONS.c.tenant == LABELS.c.tenant,
-        PREDICTIONS.c.request_id == LABELS.c.request_id,
-        PREDICTIONS.c.row == LABELS.c.row,
-    )
-
-
-def _tally(connection: Connection, tallies: Mapping[TallyKey, int]) -> None:
-    _add(
-        connection,
-        TALLIES,
-        [{"tenant": tenant, "name": name, "count": count} for (tenant, name), count in tallies.items()],
-    )
-
-
-def _add(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    added = [row for row in rows if row["count"]]
-    if added:
-        statement = _insert(connection, table)
-        total = table.c["count"] + statement.excluded["count"]
-        _put(
-            connection,
-            statement.on_conflict_do_update(index_elements=list(table.primary_key), set_={"count": total}),
-            added,
-        )
-
-
-def _put(
-    connection: Connection, statement: postgresql.Insert | sqlite.Insert, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Write rows by one statement: on Postgres it is one in fact, whose text is the same for any number of them."""
-    if _is_sqlite(connection):
-        connection.execute(statement, rows)
-        return
-    columns = [statement.table.c[name] for name in rows[0]]
-    given, values = arrays(columns, rows)
-    connection.execute(statement.from_select(columns, select(*given.c)), values)
-
-
-def _is_sqlite(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
-
-
-def _insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that knows ON CONFLICT: the two dialects say it in the same words."""
-    return sqlite.insert(table) if _is_sqlite(connection) else postgresql.insert(table)
-
-
 def _counts_of(query: Query) -> Select[Any]:
     columns = [COUNTS.c[name] for name in ("version", "arm", "start_us", "name", "first", "second", "count")]
     statement = select(*columns).where(
@@ -390,21 +187,3 @@ def _counts_of(query: Query) -> Select[Any]:
     if query.end_us is not None:
         statement = statement.where(COUNTS.c.start_us < query.end_us)
     return statement
-
-
-def _key(table: Table) -> Any:
-    return tuple_(*table.primary_key)
-
-
-def _row_key(table: Table) -> Any:
-    return tuple_(table.c.tenant, table.c.request_id, table.c.row)
-
-
-def _row(key: RowKey) -> dict[str, Any]:
-    return {"tenant": key.tenant, "request_id": key.request_id, "row": key.row}
-
-
-def _chunks(keys: Collection[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    ordered = sorted(keys)
-    for start in range(0, len(ordered), _MAX_KEYS):
-        yield ordered[start : start + _MAX_KEYS]
