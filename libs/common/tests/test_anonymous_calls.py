@@ -14,7 +14,9 @@ from dragoman_common.server import ServerSettings, Service
 from dragoman_common.status import error_from_rpc
 from dragoman_common.testing import running
 
-GET_REPORT = "/dragoman.monitor.v1.MonitorService/GetReport"
+SERVICE = monitor_pb2.DESCRIPTOR.services_by_name["MonitorService"]
+GET_REPORT = f"/{SERVICE.full_name}/GetReport"
+POLICY = {f"/{SERVICE.full_name}/{method.name}": frozenset({"operator"}) for method in SERVICE.methods}
 CHECK = "/grpc.health.v1.Health/Check"
 CAP = 20
 
@@ -29,7 +31,7 @@ def serving(tmp_path):
     def serve(**changes):
         settings = ServerSettings(key_file=tmp_path, trust_file=tmp_path, max_concurrent_rpcs=CAP, **changes)
         service = Service(register=monitor_pb2_grpc.add_MonitorServiceServicer_to_server, servicer=Monitor())
-        return running([service], {GET_REPORT: frozenset({"operator"})}, name="monitor", settings=settings)
+        return running([service], POLICY, name="monitor", settings=settings)
 
     return serve
 

@@ -17,7 +17,8 @@ from dragoman_common.server import PolicyGapError, ServerSettings, Service
 from dragoman_common.testing import TestKeys, running
 
 GET_REPORT = "/dragoman.monitor.v1.MonitorService/GetReport"
-POLICY = {GET_REPORT: frozenset({"operator", "gateway"})}
+SERVICE = pb.DESCRIPTOR.services_by_name["MonitorService"]
+POLICY = {f"/{SERVICE.full_name}/{method.name}": frozenset({"operator", "gateway"}) for method in SERVICE.methods}
 
 
 class Monitor(monitor_pb2_grpc.MonitorServiceServicer):
