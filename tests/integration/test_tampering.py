@@ -110,22 +110,22 @@ async def test_old_version_serves_again_after_the_worker_was_killed(trained, pac
 
 
 async def test_alias_event_copied_from_another_alias_is_refused(trained, package, tmp_path):
-    first = published(trained, package, "victim", tmp_path, "one")
-    trained.serve("victim", first)
+    first = published(trained, package, "copied", tmp_path, "one")
+    trained.serve("copied", first)
     other = published(trained, package, "other", tmp_path, "two")
     trained.serve("other", other)
     models = trained.home / "store" / "tenants" / "local" / "models"
     newest = max((models / "other" / "aliases" / "prod").iterdir())
     shutil.copy(
-        newest, newest.parent.parent.parent.parent / "victim" / "aliases" / "prod" / newest.name.replace("1", "2")
+        newest, newest.parent.parent.parent.parent / "copied" / "aliases" / "prod" / newest.name.replace("1", "2")
     )
     with trained.client() as client:
-        answers = {client.classify("victim", ["grain1"], timeout_s=30).version for _ in range(20)}
+        answers = {client.classify("copied", ["grain1"], timeout_s=30).version for _ in range(20)}
         assert answers == {first}
         assert client.classify("topics", ["grain1"]).version == 2
-    with pytest.raises(errors.DataLossError, match="victim"):
+    with pytest.raises(errors.DataLossError, match="copied"):
         async with trained.operator() as operator:
-            await operator.alias("victim", "prod")
+            await operator.alias("copied", "prod")
 
 
 @pytest.mark.parametrize("forgery", ["a file is added", "it belongs to another model"])
