@@ -77,5 +77,5 @@ async def test_a_monitor_for_which_kafkas_offset_is_the_truth_is_found_out(scene
     with scene.monitor("KAFKA_FIRST", **SETTINGS):
         await scene.until_read()
     predictions, feedback = [await asyncio.to_thread(scene.topics.read, topic) for topic in (PREDICTIONS, FEEDBACK)]
-    with pytest.raises(BrokenPromiseError, match="not in the books|not what a fresh count of the topics gives"):
+    with pytest.raises(BrokenPromiseError, match=r"not in the books|not what a fresh count of the topics gives"):
         oracle.check_books(scene.books, predictions, feedback)
