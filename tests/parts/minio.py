@@ -127,21 +127,25 @@ class MinioServer:
 
 
 @contextmanager
-def running(folder: Path, *, certificates: Path | None = None, killable: bool = False) -> Iterator[MinioServer]:
+def running(
+    folder: Path, *, certificates: Path | None = None, killable: bool = False, process: bool = False
+) -> Iterator[MinioServer]:
     """A MinIO for the time of the block, with a data folder of its own below folder.
 
     Args:
         folder: For data and log.
         certificates: A folder with public.crt (self-signed) and private.key: the server then speaks TLS, as a process.
         killable: Whether it must be one that the test may kill: then never the one that the environment names.
+        process: Whether its data must be in that folder and nowhere else: then it is a process.
 
     Raises:
         MissingPartError: none of the three ways leads to one.
     """
-    if not killable and not certificates and (external := _external()):
+    is_process = process or certificates is not None
+    if not killable and not is_process and (external := _external()):
         yield external
         return
-    name = None if certificates else image(os.environ.get("DRAGOMAN_TEST_MINIO_IMAGE", IMAGE))
+    name = None if is_process else image(os.environ.get("DRAGOMAN_TEST_MINIO_IMAGE", IMAGE))
     server, host = _started(folder, name, certificates)
     try:
         yield server

@@ -156,7 +156,7 @@ async def test_wherever_a_publish_runs_out_of_room_nothing_is_listed_and_the_ret
 async def test_a_minio_without_room_is_told_as_such_and_goes_on_when_there_is_some(tmp_path, start, make):
     with ExitStack() as stack:
         disk = stack.enter_context(mounted(tmp_path / "disk", 64 * MIB))
-        server = required(lambda: stack.enter_context(minio_part.running(disk / "minio")))
+        server = required(lambda: stack.enter_context(minio_part.running(disk / "minio", process=True)))
         bucket = Bucket(name=server.make_bucket(), endpoint=server.endpoint, region=server.region)
         given = {"s3_access_key_id": Secret(server.access_key), "s3_secret_access_key": Secret(server.secret_key)}
         store = S3Store(bucket, S3Settings(**given, s3_retries=0))
