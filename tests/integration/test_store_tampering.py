@@ -25,7 +25,7 @@ from dragoman_client.registry_operator import RegistryOperator
 from dragoman_common.errors import DataLossError, NotFoundError
 from tests.integration import tamperings
 from tests.integration.conftest import RECIPES
-from tests.integration.installation import Installation, free_port, until
+from tests.integration.installation import Installation, answers_by, free_port, until
 from tests.integration.store_writer import BucketWriter, FolderWriter, StoreWriter
 from tests.integration.tamperings import Scene
 from tests.parts import minio as minio_part
@@ -119,7 +119,7 @@ class Stage:
                 kind="robustness",
                 document=json.dumps({"format": "dragoman.robustness/1", "suites": [suite]}),
             )
-        until(lambda: self.answering_versions(1) == {self.good}, timeout_s=60)
+        until(lambda: answers_by(self.client, MODEL, self.good), timeout_s=60)
 
     def answering_versions(self, num_calls: int = CALLS) -> set[int]:
         return {self.client.classify(MODEL, ["grain1"], timeout_s=60).version for _ in range(num_calls)}

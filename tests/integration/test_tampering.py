@@ -112,10 +112,10 @@ async def test_old_version_serves_again_after_the_worker_was_killed(trained, pac
 async def test_alias_event_copied_from_another_alias_is_refused(trained, package, tmp_path):
     first = published(trained, package, "copied", tmp_path, "one")
     trained.serve("copied", first)
-    other = published(trained, package, "other", tmp_path, "two")
-    trained.serve("other", other)
+    other = published(trained, package, "source", tmp_path, "two")
+    trained.serve("source", other)
     models = trained.home / "store" / "tenants" / "local" / "models"
-    newest = max((models / "other" / "aliases" / "prod").iterdir())
+    newest = max((models / "source" / "aliases" / "prod").iterdir())
     shutil.copy(
         newest, newest.parent.parent.parent.parent / "copied" / "aliases" / "prod" / newest.name.replace("1", "2")
     )
