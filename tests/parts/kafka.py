@@ -16,7 +16,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from tests.parts.cache import free_ports, from_maven, made_once, pinned
 from tests.parts.hosts import Container, Host, Process, image
 from tests.parts.kafka_properties import Security
 from tests.parts.missing import MissingPartError
+from tests.parts.server import Server, gist, started
 
 VERSION = "4.1.1"
 ARTIFACTS = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
@@ -46,21 +46,16 @@ JAVA_OPTIONS = (
 )
 START_S = 90.0
 FORMAT_S = 60
-ATTEMPTS = 3
 _BOOTSTRAP = "DRAGOMAN_TEST_KAFKA_BOOTSTRAP"
 
 
-class KafkaBroker:
+class KafkaBroker(Server):
     """One broker. Killing and starting it again keeps its address, records and users."""
 
     def __init__(self, host: Host | None, *, bootstrap: str, security: Security | None = None) -> None:
-        self._host = host
+        super().__init__(host, name=f"broker on {bootstrap}", start_s=START_S)
         self.bootstrap = bootstrap
         self.security = security
-
-    @property
-    def can_be_killed(self) -> bool:
-        return self._host is not None
 
     def client_settings(self) -> dict[str, str]:
         """What librdkafka (confluent_kafka) needs to connect."""
@@ -88,55 +83,8 @@ class KafkaBroker:
         admin.create_topics([topic], request_timeout=30)[name].result()
         return name
 
-    def start(self) -> None:
-        """Start it and wait until it serves.
-
-        Raises:
-            MissingPartError: it ended, or did not serve in time; with what it said.
-        """
-        self._own().start()
-        self.wait_ready()
-
-    def wait_ready(self, timeout_s: float = START_S) -> None:
-        """Wait until the broker says, over Kafka's protocol, that it is a member and leads every partition.
-
-        Raises:
-            MissingPartError: it ended, or did not say so in time; with what it printed.
-        """
-        ends_s = time.monotonic() + timeout_s
-        while not self._serves():
-            if (self._host and not self._host.is_alive()) or time.monotonic() > ends_s:
-                said = _gist(self._host.said()) if self._host else ""
-                raise MissingPartError(f"no broker came up on {self.bootstrap}: {said}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self._own().kill()
-
-    def stop(self) -> None:
-        """Let it shut down by itself."""
-        self._own().stop()
-
-    def restart(self) -> None:
-        """Kill it if it lives, and start it on the same port and data."""
-        self.kill()
-        self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open, and nothing answers."""
-        self._own().pause()
-
-    def resume(self) -> None:
-        """SIGCONT"""
-        self._own().resume()
-
-    def _own(self) -> Host:
-        if self._host is None:
-            raise MissingPartError(f"the broker at {_BOOTSTRAP} is not ours to start or kill")
-        return self._host
-
-    def _serves(self) -> bool:
+    def _answers(self) -> bool:
+        # It is a member, and leads every partition.
         try:
             cluster = self.admin().list_topics(timeout=1)
         except KafkaException:
@@ -188,7 +136,8 @@ def _started(
 ) -> tuple[KafkaBroker, Host]:
     folder.mkdir(parents=True, exist_ok=True)
     more, security = properties.secured(folder) if secured else ({}, None)
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def make() -> tuple[KafkaBroker, Host]:
         client, internal, controller = free_ports(3)
         address = f"127.0.0.1:{client}"
         if image_name:
@@ -198,18 +147,9 @@ def _started(
                 listen=address, advertised=address, internal_port=internal, controller_port=controller
             )
             host = _process(folder, settings | more | config, security)
-        broker = KafkaBroker(host, bootstrap=address, security=security)
-        try:
-            broker.start()
-        except MissingPartError:
-            ended = not host.is_alive()
-            host.remove()
-            # It cannot be given port 0, so another process may have taken a free one meanwhile; then it has ended.
-            if not ended or attempt == ATTEMPTS:
-                raise
-        else:
-            return broker, host
-    raise AssertionError
+        return KafkaBroker(host, bootstrap=address, security=security), host
+
+    return started(make)
 
 
 def _container(image_name: str, host_port: int, config: Mapping[str, str]) -> Container:
@@ -239,14 +179,8 @@ def _process(folder: Path, settings: Mapping[str, str], security: Security | Non
         command = [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(file), *users]
         formatted = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_S, check=False)
         if formatted.returncode:
-            raise MissingPartError(f"Kafka's StorageTool: {_gist(formatted.stderr)}")
+            raise MissingPartError(f"Kafka's StorageTool: {gist(formatted.stderr)}")
     return Process([*java, "kafka.Kafka", str(file)], folder / "kafka.log", environ={"HOME": str(folder)})
-
-
-def _gist(said: str) -> str:
-    """Return the end of it without the lines of stack traces."""
-    lines = [line for line in said.splitlines() if not line.lstrip().startswith(("at ", "... "))]
-    return " ".join(" ".join(lines).split())[-400:]
 
 
 def _cluster_id() -> str:

@@ -16,7 +16,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,18 +29,18 @@ from tests.parts import missing
 from tests.parts.cache import free_ports, made_once
 from tests.parts.hosts import Container, Host, Process, image
 from tests.parts.missing import MissingPartError
+from tests.parts.server import Server, started
 
 MODULE = "github.com/minio/minio"
 # The last commit: the project is archived, so there is no newer one to come.
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 IMAGE = "localhost/dragoman-minio"
 START_S = 60.0
-ATTEMPTS = 3
 CONTAINER_PORT = 9000
 _ENV = "DRAGOMAN_TEST_S3_"
 
 
-class MinioServer:
+class MinioServer(Server):
     """One server. Killing and starting it again keeps its address, credentials and data."""
 
     def __init__(
@@ -54,13 +53,10 @@ class MinioServer:
         region: str = "us-east-1",
         ca_file: Path | None = None,
     ) -> None:
-        self._host, self._ca_file = host, ca_file
+        super().__init__(host, name=f"MinIO on {endpoint}", start_s=START_S)
+        self._ca_file = ca_file
         self.endpoint, self.region = endpoint, region
         self.access_key, self.secret_key = access_key, secret_key
-
-    @property
-    def can_be_killed(self) -> bool:
-        return self._host is not None
 
     @property
     def address(self) -> str:
@@ -85,36 +81,6 @@ class MinioServer:
         name = f"test-{secrets.token_hex(8)}"
         self.admin().make_bucket(name)
         return name
-
-    def start(self) -> None:
-        """Start it and wait until it answers.
-
-        Raises:
-            MissingPartError: it ended, or did not answer in time; with what it said.
-        """
-        host = self._own()
-        host.start()
-        ends_s = time.monotonic() + START_S
-        while not self._answers():
-            if not host.is_alive() or time.monotonic() > ends_s:
-                said = " ".join(host.said().split())[-400:]
-                self.kill()
-                raise MissingPartError(f"the server did not come up on {self.endpoint}: {said}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
-        self._own().kill()
-
-    def restart(self) -> None:
-        """Kill it if it lives, and start it on the same port and data."""
-        self.kill()
-        self.start()
-
-    def _own(self) -> Host:
-        if self._host is None:
-            raise MissingPartError(f"the server at {_ENV}ENDPOINT is not ours to start or kill")
-        return self._host
 
     def _answers(self) -> bool:
         # A signed request, not /minio/health/ready: that is well before the server knows its own credentials, and until
@@ -207,7 +173,8 @@ def _started(folder: Path, image_name: str | None, certificates: Path | None) ->
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
     }
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def make() -> tuple[MinioServer, Host]:
         (port,) = free_ports(1)
         host: Host
         if image_name:
@@ -222,16 +189,9 @@ def _started(folder: Path, image_name: str | None, certificates: Path | None) ->
             secret_key=secret_key,
             ca_file=certificates / "public.crt" if certificates else None,
         )
-        try:
-            server.start()
-        except MissingPartError:
-            host.remove()
-            # The server cannot be given port 0, so another process may have taken the free one meanwhile.
-            if attempt == ATTEMPTS:
-                raise
-        else:
-            return server, host
-    raise AssertionError
+        return server, host
+
+    return started(make)
 
 
 def _process(folder: Path, port: int, environ: dict[str, str], certificates: Path | None) -> Process:

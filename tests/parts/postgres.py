@@ -19,7 +19,6 @@ import signal
 import subprocess
 import tarfile
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from psycopg import sql
 from tests.parts.cache import free_ports, from_maven, made_once, pinned
 from tests.parts.hosts import Container, Host, Process, image
 from tests.parts.missing import MissingPartError
+from tests.parts.server import Server, started
 
 VERSION = "17.7.0"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64v8"}
@@ -44,20 +44,16 @@ NOBODY = 65534
 ASKS_TOO = ("--securebits=+no_setuid_fixup",)
 START_S = 60.0
 INITDB_S = 120
-ATTEMPTS = 3
 _URL = "DRAGOMAN_TEST_POSTGRES_URL"
 
 
-class PostgresServer:
+class PostgresServer(Server):
     """One server. Killing and starting it again keeps its address, password and data."""
 
     def __init__(self, host: Host | None, *, url: str) -> None:
-        self._host = host
+        # Without the URL: it holds the password.
+        super().__init__(host, name="PostgreSQL", start_s=START_S)
         self.url = url
-
-    @property
-    def can_be_killed(self) -> bool:
-        return self._host is not None
 
     def admin(self) -> psycopg.Connection:
         """A connection with every right, to look and meddle behind the back of what is tested."""
@@ -69,54 +65,6 @@ class PostgresServer:
         with self.admin() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return f"{self.url.rpartition('/')[0]}/{name}"
-
-    def start(self) -> None:
-        """Start it and wait until it serves.
-
-        Raises:
-            MissingPartError: it ended, or did not serve in time; with what it said.
-        """
-        self._own().start()
-        self.wait_ready()
-
-    def wait_ready(self, timeout_s: float = START_S) -> None:
-        """Wait until it answers a query.
-
-        Raises:
-            MissingPartError: it ended, or did not answer in time; with what it printed.
-        """
-        ends_s = time.monotonic() + timeout_s
-        while not self._answers():
-            if (self._host and not self._host.is_alive()) or time.monotonic() > ends_s:
-                said = " ".join(self._host.said().split())[-400:] if self._host else ""
-                raise MissingPartError(f"no PostgreSQL came up: {said}")
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """SIGKILL to every process of it, and wait until they are gone."""
-        self._own().kill()
-
-    def stop(self) -> None:
-        """Let it end its sessions and shut down by itself."""
-        self._own().stop()
-
-    def restart(self) -> None:
-        """Kill it if it lives, and start it on the same port and data."""
-        self.kill()
-        self.start()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open, and nothing answers."""
-        self._own().pause()
-
-    def resume(self) -> None:
-        """SIGCONT"""
-        self._own().resume()
-
-    def _own(self) -> Host:
-        if self._host is None:
-            raise MissingPartError(f"the server of {_URL} is not ours to start or kill")
-        return self._host
 
     def _answers(self) -> bool:
         try:
@@ -182,7 +130,8 @@ def _started(folder: Path, image_name: str | None) -> tuple[PostgresServer, Host
     data = folder / "data"
     if not image_name:
         _initialize(data, password)
-    for attempt in range(1, ATTEMPTS + 1):
+
+    def make() -> tuple[PostgresServer, Host]:
         (port,) = free_ports(1)
         host: Host
         if image_name:
@@ -190,19 +139,9 @@ def _started(folder: Path, image_name: str | None) -> tuple[PostgresServer, Host
             host = Container(image_name, port=CONTAINER_PORT, host_port=port, environ=environ)
         else:
             host = _process(folder, port)
-        server = PostgresServer(host, url=f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres")
-        try:
-            server.start()
-        except MissingPartError:
-            ended = not host.is_alive()
-            host.remove()
-            # The port is part of the URL, so it cannot be 0. Another process may have taken the free one meanwhile;
-            # then the server has ended.
-            if not ended or attempt == ATTEMPTS:
-                raise
-        else:
-            return server, host
-    raise AssertionError
+        return PostgresServer(host, url=f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres"), host
+
+    return started(make)
 
 
 def _initialize(data: Path, password: str) -> None:
