@@ -3,7 +3,6 @@
 """The registry's key list is followed forwards only, also across restarts, and an absent answer changes nothing."""
 
 import asyncio
-import json
 import random
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -13,8 +12,9 @@ import pytest
 from dragoman_common.audit import Audit
 from dragoman_common.errors import InvalidArgumentError, NotFoundError, UnavailableError, UnimplementedError
 from dragoman_models.key_following import MIN_PAUSE_S, KeyFollower, check_period, load_keys
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
-from dragoman_models.signing import SigningKey, public_pem, sign_envelope
+from dragoman_models.key_list import KeyList
+from dragoman_models.signing import SigningKey, public_pem
+from dragoman_models.testing import foreign_list, listed, signed_chain
 from dragoman_models.verify import VerifyingKeys
 
 OLD, NEW, STRANGER = (SigningKey.generate() for _ in range(3))
@@ -22,24 +22,15 @@ TIME = datetime(2026, 5, 1, tzinfo=UTC)
 PERIOD_S = 60.0
 
 
-def listed(key: SigningKey, **changes: object) -> ListedKey:
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)  # type: ignore[arg-type]
-
-
-def chain(*signed: tuple[KeyList, SigningKey]) -> bytes:
-    envelopes = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": envelopes}).encode()
-
-
 FIRST = KeyList(sequence=1, keys=(listed(OLD),), issue_time=TIME)
 SECOND = KeyList(sequence=2, keys=(listed(OLD), listed(NEW)), issue_time=TIME, previous_sha256=FIRST.sha256)
 FORGED = KeyList(sequence=2, keys=(listed(OLD), listed(STRANGER)), issue_time=TIME, previous_sha256=FIRST.sha256)
-ONE, TWO = chain((FIRST, OLD)), chain((FIRST, OLD), (SECOND, OLD))
+ONE, TWO = signed_chain((FIRST, OLD)), signed_chain((FIRST, OLD), (SECOND, OLD))
 NOT_BELIEVED = {
-    "forged": chain((FIRST, OLD), (FORGED, STRANGER)),
-    "fork": chain((FIRST, OLD), (FORGED, OLD)),
+    "forged": signed_chain((FIRST, OLD), (FORGED, STRANGER)),
+    "fork": signed_chain((FIRST, OLD), (FORGED, OLD)),
     "older": ONE,
-    "foreign": chain((KeyList(sequence=1, keys=(listed(STRANGER),), issue_time=TIME), STRANGER)),
+    "foreign": foreign_list(STRANGER),
     "garbage": b"{",
     "nothing": b"",
 }

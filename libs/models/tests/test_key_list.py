@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
+from dragoman_models.key_list import KeyList, ListedKey
 from dragoman_models.record import AliasRecord
-from dragoman_models.signing import SigningKey, public_pem, sign_alias_record, sign_envelope
+from dragoman_models.signing import SigningKey, public_pem, sign_alias_record
+from dragoman_models.testing import listed, signed_chain
 from dragoman_models.verify import RevokedKeyError, VerifyingKeys, verify_alias_event
 from dragoman_models.verifying_keys import read_key_chain
 
@@ -20,19 +21,10 @@ OLD, NEW, STRANGER = (SigningKey.generate() for _ in range(3))
 TIME = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def listed(key: SigningKey, **changes: object) -> ListedKey:
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)  # type: ignore[arg-type]
-
-
 FIRST = KeyList(sequence=1, keys=(listed(OLD),), issue_time=TIME)
 SECOND = KeyList(sequence=2, keys=(listed(OLD), listed(NEW)), issue_time=TIME, previous_sha256=FIRST.sha256)
 REVOKED = listed(OLD, revoked_time=TIME, reason="laptop stolen")
 THIRD = KeyList(sequence=3, keys=(REVOKED, listed(NEW)), issue_time=TIME, previous_sha256=SECOND.sha256)
-
-
-def chain(*signed: tuple[KeyList, SigningKey]) -> bytes:
-    envelopes = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": envelopes}).encode()
 
 
 WHOLE = ((FIRST, OLD), (SECOND, OLD), (THIRD, NEW))
@@ -59,7 +51,7 @@ def verify(envelope: bytes, keys: VerifyingKeys) -> AliasRecord:
 
 
 def test_a_new_key_counts_and_the_old_one_still_does(tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_bytes(chain(*WHOLE[:2]))
+    (tmp_path / "keys.json").write_bytes(signed_chain(*WHOLE[:2]))
     keys = VerifyingKeys.load(tmp_path / "keys.json")
     for key in (OLD, NEW):
         assert verify(event(key, TIME), keys).alias == "prod"
@@ -67,7 +59,7 @@ def test_a_new_key_counts_and_the_old_one_still_does(tmp_path: Path) -> None:
 
 
 def test_a_revoked_key_counts_for_records_before_its_revocation_only() -> None:
-    keys = VerifyingKeys.of_list(read_key_chain(chain(*WHOLE), what="keys"))
+    keys = VerifyingKeys.of_list(read_key_chain(signed_chain(*WHOLE), what="keys"))
     assert verify(event(OLD, TIME - timedelta(microseconds=1)), keys).alias == "prod"
     for time in (TIME, TIME + timedelta(days=1)):
         with pytest.raises(RevokedKeyError, match="revoked from 2026-05-01"):
@@ -126,14 +118,14 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_chain_that_does_not_hold_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / "keys.json").write_bytes(chain(*BROKEN[name]))
+    (tmp_path / "keys.json").write_bytes(signed_chain(*BROKEN[name]))
     with pytest.raises(InvalidArgumentError, match=r"keys\.json|key list"):
         VerifyingKeys.load(tmp_path / "keys.json")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.95])
 def test_a_flipped_letter_anywhere_is_refused(share: float) -> None:
-    data = chain(*WHOLE)
+    data = signed_chain(*WHOLE)
     at = int(share * len(data))
     changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
     with pytest.raises(InvalidArgumentError):
@@ -147,7 +139,7 @@ def test_an_earlier_revocation_time_may_follow_a_later_one() -> None:
         previous_sha256=THIRD.sha256,
         keys=(replaced(REVOKED, revoked_time=TIME - timedelta(days=9)), listed(NEW)),  # type: ignore[arg-type]
     )
-    keys = VerifyingKeys.of_list(read_key_chain(chain(*WHOLE, (earlier, NEW)), what="keys"))
+    keys = VerifyingKeys.of_list(read_key_chain(signed_chain(*WHOLE, (earlier, NEW)), what="keys"))
     with pytest.raises(RevokedKeyError):
         verify(event(OLD, TIME - timedelta(days=5)), keys)
 
@@ -159,7 +151,7 @@ def test_a_file_of_pem_keys_still_does(tmp_path: Path) -> None:
 
 
 def following(*signed: tuple[KeyList, SigningKey]) -> VerifyingKeys:
-    return VerifyingKeys.of_chain(chain(*signed), what="x")
+    return VerifyingKeys.of_chain(signed_chain(*signed), what="x")
 
 
 def test_keys_go_on_to_a_newer_chain_in_place_and_say_so_once() -> None:
@@ -167,8 +159,8 @@ def test_keys_go_on_to_a_newer_chain_in_place_and_say_so_once() -> None:
     assert (keys.sequence, keys.counting_ids) == (1, (OLD.key_id,))
     with pytest.raises(DataLossError):
         verify(event(NEW, TIME), keys)
-    assert keys.follow(chain(*WHOLE), what="x")
-    assert not keys.follow(chain(*WHOLE), what="x")
+    assert keys.follow(signed_chain(*WHOLE), what="x")
+    assert not keys.follow(signed_chain(*WHOLE), what="x")
     assert (keys.sequence, keys.counting_ids, keys.chain) == (3, (NEW.key_id,), chain_of(keys))
     verify(event(NEW, TIME), keys)
     with pytest.raises(RevokedKeyError):
@@ -191,11 +183,11 @@ FOREIGN = KeyList(sequence=1, keys=(listed(STRANGER),), issue_time=TIME)
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (chain(*WHOLE[:1]), "ends with list 1; list 2 was believed already"),
-        (chain(WHOLE[0], (OTHER_SECOND, OLD)), "its list 2 is another one"),
-        (chain(WHOLE[0], (OTHER_SECOND, OLD), (OTHER_THIRD, OLD)), "its list 2 is another one"),
-        (chain((FOREIGN, STRANGER)), "ends with list 1"),
-        (chain(*WHOLE[:2], (THIRD, STRANGER)), "another key"),
+        (signed_chain(*WHOLE[:1]), "ends with list 1; list 2 was believed already"),
+        (signed_chain(WHOLE[0], (OTHER_SECOND, OLD)), "its list 2 is another one"),
+        (signed_chain(WHOLE[0], (OTHER_SECOND, OLD), (OTHER_THIRD, OLD)), "its list 2 is another one"),
+        (signed_chain((FOREIGN, STRANGER)), "ends with list 1"),
+        (signed_chain(*WHOLE[:2], (THIRD, STRANGER)), "another key"),
         (b"{}", "missing"),
         (b"", "JSON"),
     ],
@@ -212,6 +204,6 @@ def test_plain_keys_go_on_to_a_chain_that_one_of_them_began_and_to_no_other() ->
     keys = VerifyingKeys([OLD.public_key])
     assert (keys.sequence, keys.chain) == (0, None)
     with pytest.raises(InvalidArgumentError, match="does not begin"):
-        keys.follow(chain((FOREIGN, STRANGER)), what="x")
-    assert keys.follow(chain(*WHOLE), what="x")
+        keys.follow(signed_chain((FOREIGN, STRANGER)), what="x")
+    assert keys.follow(signed_chain(*WHOLE), what="x")
     assert keys.sequence == 3

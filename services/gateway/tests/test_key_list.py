@@ -2,39 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that come and go in the registry's list, as a running gateway takes them."""
 
-import json
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from dragoman_models import key_following
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
-from dragoman_models.signing import SigningKey, public_pem, sign_envelope
+from dragoman_models.signing import SigningKey
+from dragoman_models.testing import foreign_list, rotated_lists
 
 NEW, STRANGER = SigningKey.generate(), SigningKey.generate()
-TIME = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def chain(*signed):
-    lists = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": lists}).encode()
-
-
-def listed(key, **changes):
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)
-
-
-def lists_of(own):
-    """The registry's key; with a second one; the first revoked from the beginning of time."""
-    first = KeyList(sequence=1, keys=(listed(own),), issue_time=TIME)
-    second = KeyList(sequence=2, keys=(listed(own), listed(NEW)), issue_time=TIME, previous_sha256=first.sha256)
-    gone = listed(own, revoked_time=TIME - timedelta(days=9999), reason="stolen")
-    third = KeyList(sequence=3, keys=(gone, listed(NEW)), issue_time=TIME, previous_sha256=second.sha256)
-    signed = ((first, own), (second, own), (third, NEW))
-    return [chain(*signed[:n]) for n in (1, 2, 3)]
-
-
-FORGED = chain((KeyList(sequence=1, keys=(listed(STRANGER),), issue_time=TIME), STRANGER))
+FORGED = foreign_list(STRANGER)
 
 
 def audited(caplog):
@@ -45,7 +20,7 @@ def audited(caplog):
 async def followed(platform, running_gateway, tmp_path, monkeypatch):
     """A gateway that follows the list of two keys, and the lists."""
     monkeypatch.setattr(key_following, "MIN_PAUSE_S", 0.05)
-    lists = lists_of(platform.registry.key)
+    lists = rotated_lists(platform.registry.key, NEW)
     platform.registry.key_chain = lists[0]
     kept = tmp_path / "kept.json"
     # The shortest period, so that every test sees several questions.

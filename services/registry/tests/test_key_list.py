@@ -2,27 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry hands its key list out, goes on to a newer one without a restart, and never back to an older one."""
 
-import json
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
-from dragoman_models.signing import SigningKey, public_pem, sign_envelope
+from dragoman_models.signing import SigningKey
+from dragoman_models.testing import rotated_lists
 from dragoman_models.verify import VerifyingKeys
 
 NEW = SigningKey.generate()
-TIME = datetime(2026, 5, 1, tzinfo=UTC)
-
-
-def listed(key: SigningKey, **changes) -> ListedKey:
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)
-
-
-def chain(*signed: tuple[KeyList, SigningKey]) -> bytes:
-    lists = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": lists}).encode()
 
 
 @pytest.fixture
@@ -34,12 +21,7 @@ def own():
 @pytest.fixture
 def lists(own):
     """The registry's key alone; with a second one; the first revoked from the beginning of time."""
-    first = KeyList(sequence=1, keys=(listed(own),), issue_time=TIME)
-    second = KeyList(sequence=2, keys=(listed(own), listed(NEW)), issue_time=TIME, previous_sha256=first.sha256)
-    revoked = listed(own, revoked_time=TIME - timedelta(days=9999), reason="stolen")
-    third = KeyList(sequence=3, keys=(revoked, listed(NEW)), issue_time=TIME, previous_sha256=second.sha256)
-    signed = ((first, own), (second, own), (third, NEW))
-    return [chain(*signed[:n]) for n in (1, 2, 3)]
+    return rotated_lists(own, NEW)
 
 
 @pytest.fixture

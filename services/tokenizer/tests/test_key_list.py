@@ -2,45 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys that come and go in the registry's list, as the tokenizer takes them over gRPC."""
 
-import json
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from dragoman_common.audit import Audit
 from dragoman_common.errors import DataLossError
 from dragoman_common.testing import TestKeys
 from dragoman_models.key_following import KeyFollower
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
-from dragoman_models.signing import SigningKey, public_pem, sign_envelope
+from dragoman_models.signing import SigningKey
+from dragoman_models.testing import foreign_list, rotated_lists
 from dragoman_tokenizer.registry_client import RegistryVersionSource
 from dragoman_tokenizer.version import VersionName
 from dragoman_tokenizer.version_tokenizers import VersionTokenizers
 
 NEW, STRANGER = SigningKey.generate(), SigningKey.generate()
-TIME = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def chain(*signed):
-    lists = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": lists}).encode()
-
-
-def listed(key, **changes):
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)
-
-
-def lists_of(own):
-    """The registry's key; with a second one; the first revoked from the beginning of time."""
-    first = KeyList(sequence=1, keys=(listed(own),), issue_time=TIME)
-    second = KeyList(sequence=2, keys=(listed(own), listed(NEW)), issue_time=TIME, previous_sha256=first.sha256)
-    gone = listed(own, revoked_time=TIME - timedelta(days=9999), reason="stolen")
-    third = KeyList(sequence=3, keys=(gone, listed(NEW)), issue_time=TIME, previous_sha256=second.sha256)
-    signed = ((first, own), (second, own), (third, NEW))
-    return [chain(*signed[:n]) for n in (1, 2, 3)]
-
-
-FORGED = chain((KeyList(sequence=1, keys=(listed(STRANGER),), issue_time=TIME), STRANGER))
+FORGED = foreign_list(STRANGER)
 
 
 R8_3, R8_4 = VersionName("local", "r8", 3), VersionName("local", "r8", 4)
@@ -68,7 +43,7 @@ async def following(registry_server, inline, files, tmp_path):
             period_s=60,
             kept=tmp_path / "kept.json",
         )
-        yield server, tokenizers, follower, lists_of(server.key)
+        yield server, tokenizers, follower, rotated_lists(server.key, NEW)
         await tokenizers.close()
 
 

@@ -3,31 +3,19 @@
 """Keys that come and go in the registry's list, as a worker that follows it over gRPC takes them."""
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dragoman_common.audit import Audit
 from dragoman_models import key_following
 from dragoman_models.key_following import KeyFollower
-from dragoman_models.key_list import KEY_CHAIN_FORMAT, KEY_LIST_PAYLOAD_TYPE, KeyList, ListedKey
-from dragoman_models.signing import SigningKey, public_pem, sign_envelope
+from dragoman_models.signing import SigningKey
+from dragoman_models.testing import foreign_list, rotated_lists
 from dragoman_worker.file_url import FileUrlReader
 from dragoman_worker.registry_client import RegistryClient
 
 NEW = SigningKey.generate()
-TIME = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def chain(*signed: tuple[KeyList, SigningKey]) -> bytes:
-    lists = [json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, item.to_payload(), key)) for item, key in signed]
-    return json.dumps({"format": KEY_CHAIN_FORMAT, "lists": lists}).encode()
-
-
-def listed(key: SigningKey, **changes) -> ListedKey:
-    return ListedKey(pem=public_pem(key.public_key).decode(), **changes)
 
 
 def audited(caplog) -> list[tuple[str, str]]:
@@ -37,13 +25,7 @@ def audited(caplog) -> list[tuple[str, str]]:
 @pytest.fixture
 def lists(world):
     """The world's key; with a second one; the first revoked from the beginning of time."""
-    now = TIME
-    first = KeyList(sequence=1, keys=(listed(world.key),), issue_time=now)
-    second = KeyList(sequence=2, keys=(listed(world.key), listed(NEW)), issue_time=now, previous_sha256=first.sha256)
-    gone = listed(world.key, revoked_time=now - timedelta(days=9999), reason="stolen")
-    third = KeyList(sequence=3, keys=(gone, listed(NEW)), issue_time=now, previous_sha256=second.sha256)
-    signed = ((first, world.key), (second, world.key), (third, NEW))
-    return [chain(*signed[:n]) for n in (1, 2, 3)]
+    return rotated_lists(world.key, NEW)
 
 
 @pytest.fixture
@@ -157,8 +139,7 @@ async def test_an_older_or_forged_list_is_refused_and_audited(world, start, line
     follower = await start()
     await until_sequence(world, 2)
     stranger = SigningKey.generate()
-    own = KeyList(sequence=1, keys=(listed(stranger),), issue_time=TIME)
-    world.registry.keys = lists[0] if what == "older" else chain((own, stranger))
+    world.registry.keys = lists[0] if what == "older" else foreign_list(stranger)
     assert not await follower.keys.ask()
     assert ("audit: object refused", "key list of the registry") in audited(caplog)
     assert world.keys.sequence == 2

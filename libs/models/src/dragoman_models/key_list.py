@@ -10,7 +10,8 @@ or a foreign one unseen. Owns the record, its parsing and its chain; verify asks
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -172,6 +173,11 @@ def chain_envelopes(data: bytes, *, what: str) -> Sequence[bytes]:
     if not lists or not all(isinstance(item, dict) for item in lists):
         raise InvalidArgumentError(f"{what}: lists must hold at least one envelope")
     return [canonical_json(item) for item in lists if isinstance(item, dict)]
+
+
+def chain_of(envelopes: Iterable[bytes]) -> bytes:
+    """Write the chain file that `chain_envelopes` reads; what is in it is not checked."""
+    return canonical_json({"format": KEY_CHAIN_FORMAT, "lists": [json.loads(envelope) for envelope in envelopes]})
 
 
 def _key(value: JsonValue, what: str) -> ListedKey:

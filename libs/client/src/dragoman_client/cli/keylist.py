@@ -3,7 +3,7 @@
 """keylist create, add, revoke, fetch, show: the signed chain of keys that registry and readers believe, as a file."""
 
 import asyncio
-import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -18,13 +18,13 @@ from dragoman_client.local.keys import signing_public_key_file
 from dragoman_common.atomic import write_atomic
 from dragoman_common.errors import AlreadyExistsError, InvalidArgumentError, NotFoundError
 from dragoman_models.key_list import (
-    KEY_CHAIN_FORMAT,
     KEY_LIST_PAYLOAD_TYPE,
     KeyList,
     ListedKey,
     chain_envelopes,
+    chain_of,
 )
-from dragoman_models.record_fields import canonical_json, time_text
+from dragoman_models.record_fields import time_text
 from dragoman_models.signing import SigningKey, public_pem, sign_envelope
 from dragoman_models.verifying_keys import VerifyingKeys, read_key_chain
 
@@ -142,18 +142,12 @@ def _append(
     file: Path, data: bytes, now: KeyList, keys: tuple[ListedKey, ...], sign_with: Path, *, as_json: bool
 ) -> None:
     following = KeyList(sequence=now.sequence + 1, keys=keys, issue_time=datetime.now(UTC), previous_sha256=now.sha256)
-    _write(
-        file,
-        [json.loads(item) for item in chain_envelopes(data, what=file.name)],
-        following,
-        SigningKey.load(sign_with),
-    )
+    _write(file, chain_envelopes(data, what=file.name), following, SigningKey.load(sign_with))
     _print(following, as_json=as_json)
 
 
-def _write(file: Path, before: list[object], key_list: KeyList, key: SigningKey) -> None:
-    envelope = json.loads(sign_envelope(KEY_LIST_PAYLOAD_TYPE, key_list.to_payload(), key))
-    data = canonical_json({"format": KEY_CHAIN_FORMAT, "lists": [*before, envelope]})
+def _write(file: Path, before: Sequence[bytes], key_list: KeyList, key: SigningKey) -> None:
+    data = chain_of([*before, sign_envelope(KEY_LIST_PAYLOAD_TYPE, key_list.to_payload(), key)])
     # Whatever is wrong with the new list shows here, before the file is touched.
     read_key_chain(data, what=file.name)
     write_atomic(file, data, mode=0o644)
