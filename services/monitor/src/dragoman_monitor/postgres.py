@@ -6,7 +6,6 @@ Every wait has an end: for a connection, for a lock, for a statement, and for a 
 nothing (a monitor that was paused must not stop the others).
 """
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +23,7 @@ from dragoman_common.errors import (
     InvalidArgumentError,
     UnavailableError,
 )
+from dragoman_common.loopback import is_loopback
 from dragoman_common.settings import Secret
 from dragoman_monitor.database import Database
 
@@ -95,7 +95,7 @@ def _address(url: str, password: Secret | None) -> tuple[URL, str]:
     host = parts.hostname or options.pop("host", "")
     if not host:
         raise InvalidArgumentError(f"{_FORM}: the host is missing")
-    if not _is_local(host):
+    if not (host.startswith("/") or is_loopback(host)):
         # Whoever is between could otherwise read the rows and the password; weaker modes must be asked for by name.
         options.setdefault("sslmode", "verify-full")
     options.setdefault("application_name", "dragoman-monitor")
@@ -116,15 +116,6 @@ def _watch_again(connection: Connection, *rest: Any) -> None:
     *_, is_many = rest
     if is_many:
         connection.exec_driver_sql("SELECT 1")
-
-
-def _is_local(host: str) -> bool:
-    if host.startswith("/") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager

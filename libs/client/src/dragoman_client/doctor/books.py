@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The monitor's books in Postgres: reachable, lets us in, migrated, writable, and its clock. Reads only."""
 
-import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from dragoman_client.doctor.deployment import Deployment
 from dragoman_client.doctor.finding import Finding, Findings, in_threads
 from dragoman_client.local.parts import PartsSettings
+from dragoman_common.loopback import is_loopback
 
 if TYPE_CHECKING:
     import psycopg
@@ -53,7 +53,7 @@ def _look(parts: PartsSettings) -> Iterator[Finding]:
         return
     # As the monitor itself: whoever is between could otherwise read the password.
     url = parts.state_url
-    if "sslmode=" not in at.query and not _is_local(at.hostname):
+    if "sslmode=" not in at.query and not (at.hostname is None or is_loopback(at.hostname)):
         url += f"{'&' if at.query else '?'}sslmode=verify-full"
     try:
         with psycopg.connect(url, password=password, connect_timeout=CONNECT_S, autocommit=True) as connection:
@@ -109,10 +109,3 @@ def _clock(connection: "psycopg.Connection") -> Finding:
     end_s = time.time()
     stamp_s = float(row[0]) if row else begin_s
     return _HERE.clock(min(stamp_s - begin_s, 0.0) + max(stamp_s - end_s, 0.0))
-
-
-def _is_local(host: str | None) -> bool:
-    try:
-        return host in (None, "localhost") or ipaddress.ip_address(str(host)).is_loopback
-    except ValueError:
-        return False

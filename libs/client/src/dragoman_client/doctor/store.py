@@ -7,7 +7,6 @@ Writes under doctor/, where no record of the registry is, and removes what it wr
 
 import configparser
 import io
-import ipaddress
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from dragoman_client.doctor.deployment import Deployment
 from dragoman_client.doctor.finding import Finding, Findings, in_threads
 from dragoman_client.local.parts import PartsSettings
+from dragoman_common.loopback import is_loopback
 
 if TYPE_CHECKING:
     import urllib3
@@ -146,15 +146,8 @@ def _encrypted_way(endpoint: str) -> Iterator[Finding]:
     at = urlsplit(endpoint)
     if at.scheme == "https":
         yield _HERE.ok("tls", "over TLS, its certificate checked")
-    elif not _is_loopback(at.hostname or ""):
+    elif not is_loopback(at.hostname or ""):
         yield _HERE.warn("tls", f"{endpoint} is spoken to in the clear", "use https:// in DRAGOMAN_UP_STORE_URL")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _skew_s(http: "urllib3.PoolManager", endpoint: str) -> float | None:
