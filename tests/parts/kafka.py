@@ -159,7 +159,7 @@ def _container(image_name: str, host_port: int, config: Mapping[str, str]) -> Co
         internal_port=CONTAINER_PORT + 1,
         controller_port=CONTAINER_PORT + 2,
     )
-    environ = {"CLUSTER_ID": _cluster_id(), **properties.as_environ(settings | config)}
+    environ = {"CLUSTER_ID": cluster_id(), **properties.as_environ(settings | config)}
     return Container(image_name, port=CONTAINER_PORT, host_port=host_port, environ=environ)
 
 
@@ -176,12 +176,15 @@ def _process(folder: Path, settings: Mapping[str, str], security: Security | Non
     java = ["java", *JAVA_OPTIONS, f"-Djava.io.tmpdir={scratch}", "-cp", f"{libraries()}/*"]
     if not (data / "meta.properties").exists():
         users = ["--add-scram", security.scram_user] if security else []
-        command = [*java, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(file), *users]
+        command = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(file), *users]
         formatted = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_S, check=False)
         if formatted.returncode:
             raise MissingPartError(f"Kafka's StorageTool: {gist(formatted.stderr)}")
     return Process([*java, "kafka.Kafka", str(file)], folder / "kafka.log", environ={"HOME": str(folder)})
 
 
-def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def cluster_id() -> str:
+    """A new one; drawn again while it begins as an option does, one in 64, which the StorageTool would take it for."""
+    while (drawn := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return drawn

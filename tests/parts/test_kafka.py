@@ -132,3 +132,7 @@ def test_broker_of_the_environment_is_never_killed(broker, tmp_path, monkeypatch
         with pytest.raises(MissingPartError, match="not ours"):
             found.kill()
     broker.wait_ready()
+
+
+def test_no_cluster_id_can_be_taken_for_an_option():
+    assert not [drawn for drawn in (kafka.cluster_id() for _ in range(2_000)) if drawn.startswith("-")]
