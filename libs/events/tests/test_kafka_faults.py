@@ -58,6 +58,8 @@ def log(open_kafka, mortal):
 
 def test_what_was_acknowledged_while_the_broker_was_killed_is_there_once(open_kafka, mortal):
     log = open_kafka(mortal, **LIMITS | {"kafka_delivery_timeout_ms": int(PATIENT_S * 1000)})
+    # Opened while the broker is there: opening says so at once when it is not, as any first call does.
+    consumer = log.consumer(PREDICTIONS, "g")
     storm = Storm(log, limit_s=PATIENT_S)
     # The least that may be in flight at a kill: 8 appends of 8 events.
     storm.begin(8, batch=8)
@@ -65,7 +67,6 @@ def test_what_was_acknowledged_while_the_broker_was_killed_is_there_once(open_ka
     reading = threading.Event()
 
     def read() -> None:
-        consumer = log.consumer(PREDICTIONS, "g")
         while not reading.is_set() or len(seen) < sum(log.end_offsets(PREDICTIONS).values()):
             for record in consumer.poll(500, 0.2):
                 seen[record.partition, record.offset] = record.headers["ce_id"].decode()
