@@ -21,8 +21,9 @@ setup: .venv/.installed ## make .venv from the hash-locked requirements, and ins
 .venv/.installed: requirements.lock pyproject.toml $(wildcard */pyproject.toml */*/pyproject.toml) $(shell find protos -name '*.proto') protos/generate.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed; set PYTHON to it" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(MEMBERS:%=-e ./%)
+	$(BIN)/pip --disable-pip-version-check check
 	@touch $@
 
 protos: ## build the Python code of the protos again

@@ -47,6 +47,7 @@ def _python_of(name: str, lock: Path) -> Path:
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            "--no-deps",
             "--require-hashes",
             "-r",
             lock,
