@@ -3,6 +3,7 @@
 """What stands in Kafka's topics, as others see it who know nothing of us: architecture.md 5 over a real broker."""
 
 import warnings
+from contextlib import closing
 
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
@@ -11,6 +12,8 @@ from cloudevents.core.v1.event import CloudEvent as TheirEvent
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dragoman.events.v1 import events_pb2 as pb
+from dragoman_common.errors import InvalidArgumentError
+from dragoman_events.kafka_record import UNREADABLE_HEADER
 from dragoman_events.message_event import event_of, message_of
 from dragoman_events.ports import Message
 from dragoman_events.topics import DEAD_LETTERS, JOBS, PREDICTIONS, message_key
@@ -158,3 +161,34 @@ def test_poison_of_every_kind_reaches_whoever_reads_as_a_record(log, kafka_broke
         polled += consumer.poll(10, 10)
     assert polled == records
     consumer.close()
+
+
+class CrookedName(str):
+    """What no client of ours can send: a header name that is not UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_):
+        return b"ce_\xff\xfe"
+
+
+@pytest.mark.parametrize("num_crooked", [1, 2])
+def test_a_header_name_that_is_not_utf_8_is_a_record_without_headers_and_reading_goes_on(
+    log, kafka_broker, num_crooked
+):
+    name = log._topics.name(JOBS)
+    crooked = [("before", b"1"), *[(CrookedName("x"), b"2")] * num_crooked, ("after", b"4")]
+    producer = PureProducer(bootstrap_servers=kafka_broker.bootstrap)
+    # More than the rounds after which the interpreter specialises a call.
+    for i in range(200):
+        producer.send(name, key=b"k", value=b"%d" % i, headers=crooked if i % 2 else [("n", b"%d" % i)])
+    producer.close()
+    with_group = []
+    with closing(log.consumer(JOBS, "g")) as consumer:
+        while len(with_group) < 200:
+            with_group += consumer.poll(50, 10)
+    for records in log.read(JOBS, 0, 300), with_group:
+        assert [record.value for record in records] == [b"%d" % i for i in range(200)]
+        assert [list(record.headers) for record in records] == [["n"], [UNREADABLE_HEADER]] * 100
+    with pytest.raises(InvalidArgumentError, match="ce_specversion"):
+        records[1].event()
