@@ -28,6 +28,8 @@ LOG_POLL_S: Final = 0.2
 """How far behind a followed log may be: nothing tells the launcher when a job writes a line."""
 
 _OPERATOR: Final = frozenset({"operator"})
+POD: Final = "pod"
+"""A pod of a job, as the cluster says (pod_tokens.py). Its token is good for nothing but its job's."""
 _SERVICE: Final = "/dragoman.launcher.v1.LauncherService/"
 
 POLICY: Final[PolicyTable] = {
@@ -36,6 +38,7 @@ POLICY: Final[PolicyTable] = {
         for method in ("SubmitJob", "GetJob", "ListJobs", "WatchJob", "CancelJob", "ReadJobLog")
     },
     _SERVICE + "ReportProgress": frozenset({"trainer"}),
+    _SERVICE + "ExchangePodToken": frozenset({POD}),
 }
 
 
