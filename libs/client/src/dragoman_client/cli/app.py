@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dragoman_client.cli import data, events, evidence, jobs, keylist, operator, policy
+from dragoman_client.cli import cluster, data, events, evidence, jobs, keylist, operator, policy
 from dragoman_client.cli.bundle import export_version, import_version
 from dragoman_client.cli.doctor import doctor
 from dragoman_client.cli.errors import ErrorsAsExitCodes
@@ -75,6 +75,7 @@ app.add_typer(operator.app, name="operator")
 app.add_typer(keylist.app, name="keylist")
 app.add_typer(events.app, name="events")
 app.add_typer(data.app, name="data")
+app.add_typer(cluster.app, name="cluster")
 
 
 def main() -> None:

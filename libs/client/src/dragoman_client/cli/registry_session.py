@@ -14,5 +14,4 @@ def registry_of(session: Session) -> RegistryOperator:
         UnavailableError: no platform is running.
         NotFoundError: $DRAGOMAN_OPERATOR names nobody who has a key here.
     """
-    target = session.platform.require_running().target("registry")
-    return RegistryOperator(target, session.operator_key(), tenant=LOCAL_TENANT)
+    return RegistryOperator(session.target("registry"), session.operator_key(), tenant=LOCAL_TENANT)

@@ -19,7 +19,7 @@ from dragoman_client.local.platform import Platform
 from dragoman_client.local.user_tokens import LOCAL_TENANT, UserTokenIssuer
 from dragoman_client.operator_client import OperatorClient, OperatorTargets
 from dragoman_common.clock import SystemClock
-from dragoman_common.errors import NotFoundError
+from dragoman_common.errors import InvalidArgumentError, NotFoundError
 from dragoman_common.service_keys import ServiceKey
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
@@ -46,14 +46,24 @@ class Session:
         Raises:
             UnavailableError: no platform is running.
         """
-        state = self.platform.require_running()
-        targets = OperatorTargets(
-            registry=state.target("registry"),
-            launcher=state.target("launcher"),
-            monitor=state.target("monitor"),
-            worker=state.target("worker"),
-        )
+        targets = OperatorTargets(**{name: self.target(name) for name in ("registry", "launcher", "monitor", "worker")})
         return OperatorClient(targets, self.operator_key(), tenant=LOCAL_TENANT)
+
+    def target(self, service: str) -> str:
+        """host:port of a service: of $DRAGOMAN_SERVICES (service=host:port, comma-separated), or of what runs here.
+
+        Raises:
+            UnavailableError: no platform is running.
+            InvalidArgumentError: the variable does not name the service.
+        """
+        given = self.environ.get("DRAGOMAN_SERVICES", "")
+        if not given:
+            return self.platform.require_running().target(service)
+        for entry in given.split(","):
+            name, _, target = entry.strip().partition("=")
+            if name == service and target:
+                return target
+        raise InvalidArgumentError(f"DRAGOMAN_SERVICES names no {service}: add {service}=host:port")
 
     def operator_key(self) -> ServiceKey:
         """The key of the person that $DRAGOMAN_OPERATOR names, or the laptop's own.

@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""cluster init: the secrets of an installation in Kubernetes, for the chart's hook, or with a kubeconfig."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dragoman_client.cli.output import print_json, say
+from dragoman_client.cli.session import JsonOption
+from dragoman_client.cluster.identities import ensure_identities, ensure_password, ensure_store_credentials
+from dragoman_client.local.home import Home
+from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
+
+app = typer.Typer(help="An installation in Kubernetes.", no_args_is_help=True)
+
+
+@app.callback()
+def cluster() -> None:
+    """An installation in Kubernetes."""
+
+
+@app.command()
+def init(
+    namespace: Annotated[str, typer.Option(help="Where the Secrets are made.")],
+    *,
+    prefix: Annotated[str, typer.Option(help="What the objects' names begin with.")] = "dragoman",
+    identities: Annotated[
+        bool, typer.Option("--identities", help="PREFIX-key-SERVICE, -operator, -users, -signing, and -trust.")
+    ] = False,
+    store: Annotated[str, typer.Option(help="A Secret for a name and a password of the object store.")] = "",
+    state: Annotated[str, typer.Option(help="A Secret for a password of the monitor's database.")] = "",
+    labels: Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE, of every object.")] = None,
+    kubeconfig: Annotated[str, typer.Option(help="A file; as the pod's own account otherwise.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the Secrets that are missing. What is there is never changed: run it as often as you like."""
+    try:
+        from dragoman_client.cluster.kubernetes_objects import KubernetesObjects
+    except ImportError:
+        raise FailedPreconditionError("this needs the Kubernetes client: install dragoman-client[cluster]") from None
+    objects = KubernetesObjects.connect(namespace, _labels(labels or ()), kubeconfig=kubeconfig)
+    made = []
+    if identities:
+        with tempfile.TemporaryDirectory(prefix="dragoman-init-") as folder:
+            made += ensure_identities(objects, prefix, Home(Path(folder)))
+    if store:
+        made += ensure_store_credentials(objects, store)
+    if state:
+        made += ensure_password(objects, state)
+    if as_json:
+        print_json({"namespace": namespace, "made": made})
+    else:
+        say(f"made {', '.join(made)}" if made else "nothing was missing")
+
+
+def _labels(pairs: list[str] | tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise InvalidArgumentError(f"--label {pair!r} is not KEY=VALUE")
+        labels[key] = value
+    return labels
