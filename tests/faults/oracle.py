@@ -120,17 +120,21 @@ def check_books(url, predictions, feedback=()):
 
 
 def check_lag(url, ends):
-    """The books are at the ends of the topics; `ends` is per (topic, partition)."""
+    """The books are at the ends of the topics, and owe no dead letter; `ends` is per (topic, partition)."""
     with psycopg.connect(url) as database:
         try:
             rows = database.execute("SELECT topic, partition, next FROM offsets").fetchall()
+            ((num_waiting,),) = database.execute("SELECT count(*) FROM waiting_dead_letters").fetchall()
         except psycopg.errors.UndefinedTable:
             # No monitor has opened them yet.
-            rows = []
+            rows, num_waiting = [], 0
     found = {(topic, partition): following for topic, partition, following in rows}
     behind = sum(end - found.get(place, 0) for place, end in ends.items())
     if behind:
         raise BrokenPromiseError(f"the books are {behind} events behind the topics")
+    # Written down with the offsets, and sent after that.
+    if num_waiting:
+        raise BrokenPromiseError(f"{num_waiting} dead letters are not sent yet")
 
 
 def check_dead_letters(poison, letters):

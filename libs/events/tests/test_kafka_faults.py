@@ -66,12 +66,17 @@ def test_what_was_acknowledged_while_the_broker_was_killed_is_there_once(open_ka
     seen: dict[tuple[int, int], str] = {}
     reading = threading.Event()
 
+    def has_read_all() -> bool:
+        return reading.is_set() and len(seen) >= sum(log.end_offsets(PREDICTIONS).values())
+
     def read() -> None:
-        while not reading.is_set() or len(seen) < sum(log.end_offsets(PREDICTIONS).values()):
-            # A poll may say that the broker is away (ports.py); its position stands.
+        has_ended = False
+        while not has_ended:
+            # Both may say that the broker is away (ports.py); the position stands.
             with suppress(UnavailableError):
                 for record in consumer.poll(500, 0.2):
                     seen[record.partition, record.offset] = record.headers["ce_id"].decode()
+                has_ended = has_read_all()
         consumer.close()
 
     reader = threading.Thread(target=read)
