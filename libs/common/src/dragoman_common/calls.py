@@ -196,7 +196,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     # Its text begins with the name of what is not believed; who it was told may keep it to themselves.
                     refused = {"object": details.partition(": ")[0], "reason": details}
                     logger.error("audit: object refused", extra={"method": method, **refused})  # noqa: TRY400 - no defect of ours
-                await context.abort(status, details, status_details(error))  # type: ignore[arg-type]
+                # Given here, it would replace what the handler has set: load is told on a refusal, too.
+                trailer = (*(context.trailing_metadata() or ()), *status_details(error))
+                await context.abort(status, details, trailer)  # type: ignore[arg-type]
             finally:
                 _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
 
