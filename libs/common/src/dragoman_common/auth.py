@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PLATFORM = frozenset({"gateway", "tokenizer", "registry", "worker", "launcher", "monitor", "autoscaler"})
 # Identities whose tokens bind one tenant.
 TENANT_BOUND = frozenset({"operator", "trainer"})
+# Identities that a client certificate may stand for without a token. KEDA can send none.
+BY_CERTIFICATE = PLATFORM | {"keda"}
 
 # Policy rows that name no identity: nobody need say who they are, or everybody who has said so may call.
 ANYONE = frozenset({"*"})

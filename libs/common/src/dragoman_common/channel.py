@@ -10,7 +10,10 @@ import grpc
 from dragoman_common import deadline, telemetry
 from dragoman_common.auth import acting_for
 from dragoman_common.errors import DeadlineExceededError
+from dragoman_common.renewed_channel import RenewedChannel
 from dragoman_common.service_keys import TokenSource
+from dragoman_common.tls import ChannelTls, channel_credentials
+from dragoman_common.tls_files import Material
 
 _KEEPALIVE_TIME_MS = 10_000
 _KEEPALIVE_TIMEOUT_MS = 5_000
@@ -23,6 +26,8 @@ def connect(
     tokens: TokenSource,
     default_deadline_ms: int = 10_000,
     max_message_bytes: int = 4 * 1024 * 1024,
+    tls: ChannelTls | None = None,
+    server_name: str = "",
 ) -> grpc.aio.Channel:
     """A channel to a service.
 
@@ -32,29 +37,51 @@ def connect(
         tokens: where the credential comes from.
         default_deadline_ms: for calls that name no timeout; the time left of the call being handled always caps it.
         max_message_bytes: largest message, both ways.
+        tls: whom to trust and what to show; None is plaintext. Calls use the newest certificates of its files.
+        server_name: the name that the server's certificate must hold, where target is an address that was resolved
+            from it; empty takes the target's host.
 
     Returns:
         A channel whose calls raise DeadlineExceededError at once when the current call's time is used up.
     """
     outgoing = _Outgoing(audience, tokens, default_deadline_ms / 1e3)
-    return grpc.aio.insecure_channel(
-        target,
-        interceptors=[_UnaryUnary(outgoing), _UnaryStream(outgoing), _StreamUnary(outgoing), _StreamStream(outgoing)],
-        options=[
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
-            ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # A restarted service must be found again soon, not after gRPC's default of up to two minutes.
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            # Also the time that one attempt to connect may take: a loaded machine needs more than a backoff.
-            ("grpc.min_reconnect_backoff_ms", 2_000),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            # Retries happen in one place, which is not here.
-            ("grpc.enable_retries", 0),
-        ],
-    )
+    interceptors: list[Any] = [
+        _UnaryUnary(outgoing),
+        _UnaryStream(outgoing),
+        _StreamUnary(outgoing),
+        _StreamStream(outgoing),
+    ]
+    options = _options(max_message_bytes, server_name)
+    if tls is None:
+        return grpc.aio.insecure_channel(target, interceptors=interceptors, options=options)
+
+    def make(material: Material) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(
+            target, channel_credentials(material), interceptors=interceptors, options=options
+        )
+
+    return RenewedChannel(tls, make)
+
+
+def _options(max_message_bytes: int, server_name: str) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # A restarted service must be found again soon, not after gRPC's default of up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        # Also the time that one attempt to connect may take: a loaded machine needs more than a backoff.
+        ("grpc.min_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Retries happen in one place, which is not here.
+        ("grpc.enable_retries", 0),
+    ]
+    if server_name:
+        # With TLS this is also the name that the certificate is held against.
+        options.append(("grpc.default_authority", server_name))
+    return options
 
 
 class _Outgoing:

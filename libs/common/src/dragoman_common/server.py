@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dragoman_common.anonymous import AnonymousCalls
 from dragoman_common.atomic import write_atomic
 from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
 from dragoman_common.calls import CallInterceptor
+from dragoman_common.tls import TlsSettings
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
@@ -70,6 +71,8 @@ class ServerSettings:
     """DEBUG, INFO, WARNING or ERROR."""
     otlp_endpoint: str | None = None
     """host:port of an OpenTelemetry collector; unset exports nothing."""
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    """Certificates; unset is plaintext."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +138,11 @@ class Server:
     async def start(self) -> int:
         """Bind and listen; returns the port. Health says NOT_SERVING until `set_serving`."""
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        port: int = self._server.add_insecure_port(self._settings.listen)
+        port: int
+        if tls := self._settings.tls.server():
+            port = self._server.add_secure_port(self._settings.listen, tls.credentials())
+        else:
+            port = self._server.add_insecure_port(self._settings.listen)
         await self._server.start()
         return port
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -14,6 +15,7 @@ from dragoman_common.auth import PLATFORM, TENANT_BOUND, Authenticator, PolicyTa
 from dragoman_common.channel import connect
 from dragoman_common.server import Server, ServerSettings, Service
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
+from dragoman_common.tls import ChannelTls
 
 
 class FakeClock:
@@ -65,12 +67,24 @@ class Running:
     server: Server
 
     @asynccontextmanager
-    async def channel(self, identity: str, *, tenant: str = "") -> AsyncIterator[grpc.aio.Channel]:
+    async def channel(
+        self, identity: str, *, tenant: str = "", tls: ChannelTls | None = None, server_name: str = ""
+    ) -> AsyncIterator[grpc.aio.Channel]:
         """A channel on which `identity` calls this server."""
         async with connect(
-            self.target, audience=self.name, tokens=self.keys.tokens(identity, tenant=tenant)
+            self.target,
+            audience=self.name,
+            tokens=self.keys.tokens(identity, tenant=tenant),
+            tls=tls,
+            server_name=server_name,
         ) as channel:
             yield channel
+
+
+def server_settings(**changes: Any) -> ServerSettings:
+    """Settings of a server in a test."""
+    named: dict[str, Any] = {"key_file": Path("unused"), "trust_file": Path("unused"), "drain_grace_ms": 1_000}
+    return ServerSettings(**(named | changes))
 
 
 @asynccontextmanager
@@ -85,7 +99,7 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Serve `services` in this process, as `name`, on a free port of the loopback address."""
     keys = keys or TestKeys()
-    settings = settings or ServerSettings(key_file=Path("unused"), trust_file=Path("unused"), drain_grace_ms=1_000)
+    settings = settings or server_settings()
     server = Server(services, settings, authenticator=authenticator or keys.authenticator(name), policy=policy)
     port = await server.start()
     await server.set_serving(is_serving=True)
