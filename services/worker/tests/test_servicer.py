@@ -15,8 +15,12 @@ from dragoman_common.server import Service
 from dragoman_common.testing import running
 from dragoman_models.architecture import load_classifier
 from dragoman_models.package import parse_model_config
+from dragoman_worker.load import LoadMeter
+from dragoman_worker.orca import OrcaReporter, OrcaServicer
+from dragoman_worker.resource_usage import ResourceUsage
 from dragoman_worker.servicer import POLICY, InferenceServicer, WorkerServicer
 from inference import oip_pb2, oip_pb2_grpc
+from xds.service.orca.v3 import orca_pb2_grpc
 
 ROWS = [[3, 5, 7], [9], [1, 2]]
 
@@ -42,11 +46,13 @@ def scores_of(files, rows=ROWS):
 
 
 def services(placement):
-    inference = InferenceServicer(placement, version="0", max_rows=8, max_tokens=600, max_row_tokens=4096)
+    reporter = OrcaReporter(LoadMeter(placement.engines), ResourceUsage(None))
+    inference = InferenceServicer(placement, reporter, version="0", max_rows=8, max_tokens=600, max_row_tokens=4096)
     watching = WorkerServicer(placement, heartbeat_period_s=0.05)
     return [
         Service(register=oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer=inference),
         Service(register=worker_pb2_grpc.add_WorkerServiceServicer_to_server, servicer=watching),
+        Service(register=orca_pb2_grpc.add_OpenRcaServiceServicer_to_server, servicer=OrcaServicer(reporter)),
     ]
 
 
@@ -215,7 +221,7 @@ async def test_every_method_without_a_token_and_from_the_wrong_identity_is_refus
         assert sorted(methods) == sorted(POLICY)
         async with grpc.aio.insecure_channel(server.target) as bare, server.channel("trainer") as trainer:
             for method in methods:
-                kind = "unary_stream" if "/Watch" in method else "unary_unary"
+                kind = "unary_stream" if method.rpartition("/")[2].startswith(("Watch", "Stream")) else "unary_unary"
                 for channel, expected in (
                     (bare, grpc.StatusCode.UNAUTHENTICATED),
                     (trainer, grpc.StatusCode.PERMISSION_DENIED),

@@ -25,15 +25,19 @@ from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
 from dragoman_worker.file_url import FileUrlReader
+from dragoman_worker.load import LoadMeter
 from dragoman_worker.loader import Loader
+from dragoman_worker.orca import OrcaReporter, OrcaServicer
 from dragoman_worker.placement import Placement, PlacementLimits
 from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 from dragoman_worker.registry_client import RegistryClient
+from dragoman_worker.resource_usage import ResourceUsage, own_cgroup
 from dragoman_worker.servicer import POLICY, InferenceServicer, WorkerServicer
 from dragoman_worker.settings import WorkerSettings
 from dragoman_worker.starter import StarterLimits, VersionStarter
 from inference import oip_pb2_grpc
+from xds.service.orca.v3 import orca_pb2_grpc
 
 
 def engine_limits(settings: WorkerSettings) -> EngineLimits:
@@ -109,8 +113,11 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             kept=settings.key_list_file,
         )
         metrics.observe(placement)
+        usage = ResourceUsage(own_cgroup())
+        reporter = OrcaReporter(LoadMeter(placement.engines), usage)
         inference = InferenceServicer(
             placement,
+            reporter,
             version=version("dragoman-worker"),
             max_rows=settings.max_rows_per_call,
             max_tokens=settings.max_tokens_per_call,
@@ -121,17 +128,20 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             await placement.close()
             await launcher.close()
 
+        orca = OrcaServicer(reporter)
         watching = WorkerServicer(placement, heartbeat_period_s=settings.heartbeat_period_ms / 1000)
         await serve(
             [
                 Service(register=oip_pb2_grpc.add_GRPCInferenceServiceServicer_to_server, servicer=inference),
                 Service(register=worker_pb2_grpc.add_WorkerServiceServicer_to_server, servicer=watching),
+                Service(register=orca_pb2_grpc.add_OpenRcaServiceServicer_to_server, servicer=orca),
             ],
             settings.server,
             authenticator=ServiceTokenAuthenticator(trust, audience="worker"),
             policy=POLICY,
             readiness=placement.wait_settled,
-            background=[placement.follow(), key_follower.run()],
+            background=[placement.follow(), key_follower.run(), usage.run()],
+            on_stop=orca.stop,
             on_drain=close,
         )
 

@@ -130,6 +130,11 @@ class Batcher:
         oldest = self._oldest()
         return None if oldest is None else oldest.waiting_since_s + self._limits.max_wait_ms / 1000
 
+    def longest_wait_s(self, now_s: float) -> float:
+        """How long the oldest row has waited; 0 when nothing waits."""
+        oldest = self._oldest()
+        return 0.0 if oldest is None else max(0.0, now_s - oldest.waiting_since_s)
+
     def waiting(self) -> Iterator[Row]:
         """Every waiting row, in no particular order."""
         for lane in self._lanes.values():

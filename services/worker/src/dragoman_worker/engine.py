@@ -98,6 +98,7 @@ class Engine:
         self._no_calls = asyncio.Event()
         self._no_calls.set()
         self._tokens_per_s = 0.0
+        self._answered_s = 0.0
         self.counters = EngineCounters()
 
     @property
@@ -124,6 +125,31 @@ class Engine:
     def in_flight_tokens(self) -> int:
         """Tokens of all calls that are not answered."""
         return self._admission.num_tokens
+
+    @property
+    def num_calls(self) -> int:
+        """Calls that are not answered."""
+        return self._admission.num_requests
+
+    @property
+    def num_running_calls(self) -> int:
+        """Those of which a row is in the process."""
+        return min(self.num_calls, sum(batch.num_calls for batch in self._in_process))
+
+    @property
+    def call_share(self) -> float:
+        """Calls that are not answered, over the most that may be."""
+        return self._admission.num_requests / self._limits.admission.max_waiting_requests
+
+    @property
+    def token_share(self) -> float:
+        """Tokens of those calls, over the most that may be."""
+        return self._admission.num_tokens / self._limits.admission.max_waiting_tokens
+
+    def queue_time_s(self, now_s: float) -> float:
+        """How long a call that came now would wait: by the recent rate, and at least as long as the oldest row has."""
+        by_rate_s = self._admission.num_tokens / self._tokens_per_s if self._tokens_per_s else 0.0
+        return max(by_rate_s, self._batcher.longest_wait_s(now_s))
 
     @property
     def failure(self) -> DragomanError | None:
@@ -275,7 +301,10 @@ class Engine:
         else:
             self._left_process(batch)
             self._supervisor.worked()
-            self._measure(sum(ids.size for ids in rows), asyncio.get_running_loop().time() - started_s)
+            # It may have waited in the process for the batch before it, which has had its own time counted.
+            now_s = asyncio.get_running_loop().time()
+            self._measure(sum(ids.size for ids in rows), now_s - max(started_s, self._answered_s))
+            self._answered_s = now_s
             self._suspects.clear(rows)
             for row, scores_C in zip(batch.rows, scores_BC, strict=True):
                 row.request.answer_row(row.index, scores_C)

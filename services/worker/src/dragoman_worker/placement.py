@@ -26,6 +26,7 @@ from dragoman_common.errors import DataLossError, DragomanError
 from dragoman_worker.alias_book import refs_of
 from dragoman_worker.alias_follower import AliasFollower
 from dragoman_worker.backoff import Backoff
+from dragoman_worker.engine import Engine
 from dragoman_worker.held_version import HeldVersion, State, VersionRef, failure_text
 from dragoman_worker.ports import AliasKey, ModelFailedError, RunnerEndedError
 from dragoman_worker.stand_in import StandIns, is_lasting
@@ -93,6 +94,12 @@ class Placement:
         for one in (*self._held.values(), *refused):
             if tenant is None or one.ref.tenant == tenant:
                 yield one
+
+    def engines(self) -> Iterator[Engine]:
+        """What answers calls, of every version that has come up."""
+        for one in self._held.values():
+            if one.engine is not None:
+                yield one.engine
 
     @property
     def is_settled(self) -> bool:

@@ -109,11 +109,20 @@ class Row:
         return int(self.request.rows[self.index].size)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Batch:
-    """Rows that run together, in this order."""
+    """Rows that run together, in this order.
+
+    Attributes:
+        num_calls: That the rows belong to. Counted once: it is read at the end of every call.
+    """
 
     rows: tuple[Row, ...]
+    num_calls: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the calls."""
+        self.num_calls = len({row.request for row in self.rows})
 
     @property
     def num_padded_tokens(self) -> int:

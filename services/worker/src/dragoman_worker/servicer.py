@@ -16,9 +16,10 @@ from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman_common import deadline
 from dragoman_common.auth import PLATFORM, PolicyTable, current_caller
 from dragoman_common.errors import InvalidArgumentError, NotFoundError, UnavailableError, UnimplementedError
-from dragoman_worker import convert
+from dragoman_worker import convert, orca
 from dragoman_worker.convert import CallLimits
 from dragoman_worker.held_version import HeldVersion, State
+from dragoman_worker.orca import OrcaReporter
 from dragoman_worker.placement import Placement
 from inference import oip_pb2, oip_pb2_grpc
 
@@ -50,6 +51,7 @@ POLICY: PolicyTable = {
         )
     },
     "/dragoman.inference.v1.WorkerService/WatchLoaded": _CALLERS,
+    **orca.POLICY,
 }
 
 
@@ -61,27 +63,51 @@ class InferenceServicer(oip_pb2_grpc.GRPCInferenceServiceServicer):
     """Open Inference Protocol v2; see protos/inference/oip.proto."""
 
     def __init__(
-        self, placement: Placement, *, version: str, max_rows: int, max_tokens: int, max_row_tokens: int
+        self,
+        placement: Placement,
+        reporter: OrcaReporter,
+        *,
+        version: str,
+        max_rows: int,
+        max_tokens: int,
+        max_row_tokens: int,
     ) -> None:
         """Serve what placement holds.
 
         Args:
             placement: Finds versions.
+            reporter: Counts the calls, and tells the load at the end of each.
             version: Of this software, for ServerMetadata.
             max_rows: Rows of one call.
             max_tokens: Tokens of one call.
             max_row_tokens: Tokens of one row, whatever the model allows: what fits a batch.
         """
         self._placement = placement
+        self._reporter = reporter
         self._version = version
         self._max_rows = max_rows
         self._max_tokens = max_tokens
         self._max_row_tokens = max_row_tokens
 
     async def ModelInfer(  # noqa: N802 - the protocol's name
-        self, request: oip_pb2.ModelInferRequest, _context: Context
+        self, request: oip_pb2.ModelInferRequest, context: Context
     ) -> oip_pb2.ModelInferResponse:
-        """Score rows of token ids."""
+        """Score rows of token ids; the worker's load when it is done comes in the trailer, of a refusal too."""
+        call = _Call()
+        try:
+            response = await self._infer(request, call)
+        except BaseException as error:
+            # A caller who has left is no fault of ours.
+            is_error = isinstance(error, Exception) and not isinstance(error, InvalidArgumentError)
+            self._reporter.meter.call_ended(is_error=is_error)
+            raise
+        else:
+            self._reporter.meter.call_ended(num_tokens=call.num_tokens)
+            return response
+        finally:
+            context.set_trailing_metadata(self._reporter.trailer(call.num_tokens))
+
+    async def _infer(self, request: oip_pb2.ModelInferRequest, call: "_Call") -> oip_pb2.ModelInferResponse:
         left_s = deadline.remaining_s()
         caller = current_caller()
         deadline_s = asyncio.get_running_loop().time() + (MAX_CALL_WITHOUT_DEADLINE_S if left_s is None else left_s)
@@ -98,6 +124,7 @@ class InferenceServicer(oip_pb2_grpc.GRPCInferenceServiceServicer):
         engine = held.serving_engine()
         output = convert.output_name(held.manifest.task)
         rows = convert.rows_from_pb(request, self._limits(held), output=output)
+        call.num_tokens = sum(row.size for row in rows)
         scores_NC = await engine.score(caller.tenant, rows, deadline_s)
         return convert.infer_response(request, scores_NC, held.ref.root_sha256, output=output)
 
@@ -186,6 +213,15 @@ class InferenceServicer(oip_pb2_grpc.GRPCInferenceServiceServicer):
             max_row_tokens=min(self._max_row_tokens, of_model),
             vocabulary_size=held.vocabulary_size,
         )
+
+
+class _Call:
+    """What is known of a call by the time it ends."""
+
+    __slots__ = ("num_tokens",)
+
+    def __init__(self) -> None:
+        self.num_tokens = 0
 
 
 class WorkerServicer(worker_pb2_grpc.WorkerServiceServicer):
