@@ -167,6 +167,12 @@ def fake_platform():
 
 
 @pytest.fixture(scope="session")
+def many_workers():
+    """The module beside this one: workers on one port of several addresses, and a name that a test resolves."""
+    return _module("many_workers")
+
+
+@pytest.fixture(scope="session")
 def running_gateway():
     """The module beside this one: the wired gateway and a client of it."""
     return _module("running_gateway")

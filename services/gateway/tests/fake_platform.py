@@ -269,6 +269,9 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer, oip_pb2_grpc.GRPCInferenceSe
         self.states = {}
         self.failures = []
         self.calls = []
+        self.was_called = asyncio.Event()
+        self.is_open = asyncio.Event()
+        self.is_open.set()
 
     def hold(self, manifest, state="READY"):
         self.states[manifest.tenant, manifest.model, manifest.number, manifest.root_sha256] = state
@@ -292,6 +295,8 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer, oip_pb2_grpc.GRPCInferenceSe
     async def ModelInfer(self, request, context):
         caller = current_caller()
         self.calls.append((caller.tenant, request.model_name, request.model_version))
+        self.was_called.set()
+        await self.is_open.wait()
         if self.failures:
             raise self.failures.pop(0)
         held = (

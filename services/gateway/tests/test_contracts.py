@@ -181,7 +181,10 @@ class TestWorkerClient(ScorerContract):
     @pytest.fixture
     async def scorer(self, to, address, gone):
         channels = {address: to("worker"), gone: to("worker", gone)}
-        yield WorkerClient(channels, timeout_s=5)
+        made = WorkerClient(timeout_s=5)
+        for place, channel in channels.items():
+            made.add(place, channel)
+        yield made
         for channel in channels.values():
             await channel.close()
 

@@ -46,6 +46,7 @@ def test_every_worker_address_is_read():
     [
         ({"USER_LEEWAY_S": "61"}, "USER_LEEWAY_S must be 0 to 60"),
         ({"WORKER_TARGETS": ""}, "WORKER_TARGETS names no worker"),
+        ({"WORKER_TARGETS": "gpu=a:1,b"}, "WORKER_TARGETS: 'b' is not host:port"),
         ({"MAX_ROWS": "0"}, "MAX_ROWS must be at least 1"),
         ({"USER_ALGORITHMS": "HS256"}, "no such setting"),
     ],

@@ -27,6 +27,7 @@ from dragoman_gateway.call_meter import CallMeter, code_name
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.feedback import FeedbackDesk
+from dragoman_gateway.fleet import WorkerFleet
 from dragoman_gateway.http_server import HttpServer
 from dragoman_gateway.journal import EventJournal
 from dragoman_gateway.limits import Limits
@@ -36,6 +37,7 @@ from dragoman_gateway.pipeline import Pipeline
 from dragoman_gateway.readiness import Readiness
 from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, fetch_key_list
+from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
@@ -44,7 +46,6 @@ from dragoman_gateway.spool_alarm import SpoolAlarm
 from dragoman_gateway.user_keys import UserKeysError, load_user_keys
 from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
 from dragoman_gateway.withdrawals import Withdrawals
-from dragoman_gateway.worker_watch import watch_workers
 from dragoman_gateway.workers import WorkerTable
 from dragoman_models.key_following import KeyFollower, load_keys
 from inference.oip_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
@@ -81,12 +82,18 @@ async def run(config: Settings) -> None:
     def channel(target: str, audience: str) -> grpc.aio.Channel:
         return connect(target, audience=audience, tokens=tokens, max_message_bytes=config.server.max_message_bytes)
 
+    def worker_channel(address: str, _server_name: str) -> grpc.aio.Channel:
+        # Without TLS nothing is verified by the name that the address was found by.
+        return channel(address, "worker")
+
     registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
-    workers = {target: channel(target, "worker") for target in config.worker_targets}
     log = open_log(config.events_url, config.kafka)
     spool = Spool(config.spool_folder) if config.spool_folder else None
 
     table = WorkerTable(random.SystemRandom())
+    workers = WorkerClient(timeout_s=config.worker_timeout_ms / 1e3)
+    resolver = Resolver()
+    fleet = WorkerFleet(config.workers, resolver, worker_channel, table, workers)
     withdrawals = Withdrawals()
     catalogue = RegistryCatalogue(registry, keys, withdrawals)
     history = RegistryHistory(registry, keys)
@@ -131,7 +138,7 @@ async def run(config: Settings) -> None:
     pipeline = Pipeline(
         router=router,
         tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
-        dispatcher=Dispatcher(router, table, WorkerClient(workers, timeout_s=config.worker_timeout_ms / 1e3), deadline),
+        dispatcher=Dispatcher(router, table, workers, deadline),
         journal=journal,
         recent=recent,
         limits=limits,
@@ -182,7 +189,7 @@ async def run(config: Settings) -> None:
                 outbox.run(),
                 alias_watch.run(),
                 key_follower.run(),
-                watch_workers(workers, table),
+                fleet.run(),
                 readiness.run(),
                 http.run(),
             ),
@@ -191,7 +198,8 @@ async def run(config: Settings) -> None:
         )
     finally:
         await catalogue.close()
-        for open_channel in (registry, tokenizer, *workers.values()):
+        resolver.close()
+        for open_channel in (registry, tokenizer):
             await open_channel.close()
         log.close()
         if spool:

@@ -8,8 +8,10 @@ Both act for the call's tenant and inherit its deadline. A refusal of the gatewa
 and never reads as if the user's token were refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import numpy as np
@@ -77,19 +79,54 @@ class TokenizerClient:
 
 
 class WorkerClient:
-    """See ports.Scorer. One channel per worker address, all made at start."""
+    """See ports.Scorer. Channels come and go with the workers (fleet.py)."""
 
-    def __init__(self, channels: Mapping[str, grpc.aio.Channel], *, timeout_s: float) -> None:
-        self._stubs = {address: oip_pb2_grpc.GRPCInferenceServiceStub(channel) for address, channel in channels.items()}
+    def __init__(self, *, timeout_s: float) -> None:
+        self._lines: dict[str, _Line] = {}
         self._timeout_s = timeout_s
 
+    def add(self, address: str, channel: grpc.aio.Channel) -> None:
+        """Calls to `address` go by this channel from now on."""
+        self._lines[address] = _Line(channel)
+
+    def remove(self, address: str) -> Coroutine[Any, Any, None]:
+        """Begin no more calls there. What is returned waits until the last one has ended, at its timeout if need be."""
+        return self._lines.pop(address).until_idle()
+
     async def score(self, address: str, key: VersionKey, rows: EncodedRows) -> Scores:
-        with calling("worker"):
+        line = self._lines.get(address)
+        if line is None:
+            raise UnavailableError("the worker has gone; send the call again")
+        with calling("worker"), line.used():
             try:
-                response = await self._stubs[address].ModelInfer(_infer_request(key, rows), timeout=self._timeout_s)
+                response = await line.stub.ModelInfer(_infer_request(key, rows), timeout=self._timeout_s)
             except grpc.aio.AioRpcError as failure:
                 raise _as_unavailable_when_gone(failure) from failure
         return _scores(response, len(rows.lengths))
+
+
+class _Line:
+    """A channel, and how many calls are on it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = oip_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._num_calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        self._num_calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._num_calls -= 1
+            if not self._num_calls:
+                self._idle.set()
+
+    async def until_idle(self) -> None:
+        await self._idle.wait()
 
 
 def _as_unavailable_when_gone(failure: grpc.aio.AioRpcError) -> Exception:

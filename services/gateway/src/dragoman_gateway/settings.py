@@ -8,6 +8,7 @@ from pathlib import Path
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_gateway.durability import Durabilities
+from dragoman_gateway.targets import WorkerTarget, parse_worker_targets
 from dragoman_models.key_following import check_period
 
 MAX_LEEWAY_S = 60
@@ -40,7 +41,8 @@ class Settings:
     tokenizer_target: str
     """host:port of the tokenizer."""
     worker_targets: tuple[str, ...]
-    """host:port of every worker, comma-separated."""
+    """[pool=]host:port of the workers, comma-separated; every address that a host name has is a worker of its own. The
+    pool is `default` where none is named."""
     events_url: str
     """Where prediction and feedback events go: sqlite:///var/lib/dragoman/events.db, or kafka://host:port,host:port."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -101,6 +103,10 @@ class Settings:
             raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:
             raise ValueError("WORKER_TARGETS names no worker")
+        try:
+            parse_worker_targets(self.worker_targets)
+        except ValueError as error:
+            raise ValueError(f"WORKER_TARGETS: {error}") from None
         if self.durabilities.need_spool and self.spool_folder is None:
             raise ValueError("SPOOL_FOLDER must be set: a tenant's events are spooled or sampled, which needs it")
         for name in (
@@ -123,6 +129,11 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.upper()} must be at least 1")
+
+    @property
+    def workers(self) -> tuple[WorkerTarget, ...]:
+        """Where workers are looked for."""
+        return parse_worker_targets(self.worker_targets)
 
     @property
     def durabilities(self) -> Durabilities:

@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Follows WatchLoaded of every worker target into the worker table. A worker that falls silent is dropped."""
+"""Follows WatchLoaded of one worker into the worker table: what it holds, and its load where it reports no ORCA."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import grpc
 
@@ -36,22 +35,34 @@ def report_from_pb(message: pb.WatchLoadedResponse) -> WorkerReport:
     )
 
 
-async def watch_workers(channels: Mapping[str, grpc.aio.Channel], table: WorkerTable) -> None:
-    """Follow all of them until cancelled."""
-    async with asyncio.TaskGroup() as group:
-        for address, channel in channels.items():
-            group.create_task(_watch(address, channel, table))
+async def watch_worker(
+    address: str,
+    pool: str,
+    channel: grpc.aio.Channel,
+    table: WorkerTable,
+    *,
+    on_report: Callable[[], None],
+    on_broken: Callable[[], None],
+) -> None:
+    """Follow one worker until cancelled.
 
-
-async def _watch(address: str, channel: grpc.aio.Channel, table: WorkerTable) -> None:
+    Args:
+        address: the worker's name in the table.
+        pool: the pool that it belongs to.
+        channel: to the worker.
+        table: gets its reports.
+        on_report: told after each.
+        on_broken: told when the watch ends, however it ends; it begins again by itself.
+    """
     stub = pb_grpc.WorkerServiceStub(channel)
 
     async def take(message: pb.WatchLoadedResponse) -> None:
-        table.update(address, report_from_pb(message))
+        table.update(address, report_from_pb(message), pool=pool)
+        on_report()
 
     await follow(
         f"worker {address}",
         lambda: stub.WatchLoaded(pb.WatchLoadedRequest(), timeout=WATCH_LIFE_S),
         take,
-        lambda: table.drop(address),
+        on_broken,
     )

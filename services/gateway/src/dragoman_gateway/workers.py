@@ -11,8 +11,9 @@ import asyncio
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from dragoman_gateway.targets import DEFAULT_POOL
 from dragoman_gateway.version import VersionKey
 
 _STATES = ("READY", "LOADING", "DRAINING", "FAILED")
@@ -30,7 +31,9 @@ class WorkerReport:
 @dataclass(kw_only=True, slots=True)
 class _Worker:
     report: WorkerReport
-    num_in_flight: int = field(default=0)
+    pool: str
+    num_in_flight: int = 0
+    is_leaving: bool = False
 
     @property
     def load(self) -> int:
@@ -45,10 +48,10 @@ class WorkerTable:
         self._choice = choice
         self._changed = asyncio.Event()
 
-    def update(self, address: str, report: WorkerReport) -> None:
+    def update(self, address: str, report: WorkerReport, *, pool: str = DEFAULT_POOL) -> None:
         worker = self._workers.get(address)
         if worker is None:
-            self._workers[address] = _Worker(report=report)
+            self._workers[address] = _Worker(report=report, pool=pool)
         else:
             worker.report = report
         self.announce()
@@ -57,6 +60,16 @@ class WorkerTable:
         """Forget a worker that fell silent: nothing is routed to it until it reports again."""
         if self._workers.pop(address, None) is not None:
             self.announce()
+
+    def set_leaving(self, address: str, *, is_leaving: bool) -> None:
+        """A worker whose name has gone is passed over for new calls while another can take them."""
+        worker = self._workers.get(address)
+        if worker is not None:
+            worker.is_leaving = is_leaving
+
+    def has_workers(self, pool: str) -> bool:
+        """Whether any worker of the pool reports, whatever it holds."""
+        return any(worker.pool == pool for worker in self._workers.values())
 
     def next_change(self) -> asyncio.Event:
         """An event that is set at the next update or drop, for callers that wait for a version to become ready."""
@@ -83,9 +96,9 @@ class WorkerTable:
 
         Source: Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001.
         """
-        holders = list(self._holders(key))
-        others = [address for address in holders if address != avoid]
-        candidates = others or holders
+        candidates = list(self._holders(key))
+        candidates = [address for address in candidates if not self._workers[address].is_leaving] or candidates
+        candidates = [address for address in candidates if address != avoid] or candidates
         if not candidates:
             return None
         if len(candidates) > 2:
