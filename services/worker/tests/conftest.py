@@ -24,6 +24,7 @@ from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
+from dragoman_worker.followed_models import FollowedModels
 from dragoman_worker.held_version import HeldVersion
 from dragoman_worker.loader import Loader
 from dragoman_worker.placement import Placement, PlacementLimits
@@ -169,6 +170,7 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
         cache_folder = tmp_path / "cache"
         cache = Cache(cache_folder, max_bytes=changes.pop("max_cache_bytes", 1 << 30))
         linger_ms = changes.pop("linger_ms", 0)
+        models = changes.pop("models", ("*",))
         starter_limits = StarterLimits(
             max_loaded_versions=changes.pop("max_loaded_versions", 8),
             max_concurrent_loads=changes.pop("max_concurrent_loads", 2),
@@ -178,6 +180,7 @@ async def follow(world, tmp_path) -> AsyncIterator[Callable[..., Awaitable[Follo
                 world.registry,
                 AliasBook(world.registry, world.keys, SystemClock()),
                 AliasMemory(cache_folder, world.keys),
+                FollowedModels(models),
             ),
             starter=VersionStarter(
                 registry=world.registry,

@@ -19,16 +19,18 @@ async def test_metrics_are_what_the_engine_counted(world, follow, linear_package
     world.point(world.publish(1, linear_package(1)))
     follower = await follow()
     await follower.until_states({1: "READY"})
-    metrics.observe(follower.placement)
+    metrics.observe(follower.placement, pool="small")
     engine = follower.placement.find("local", "r8", 1).serving_engine()
     rows = [np.ones(n, dtype=np.int32) for n in (1, 3)]
     await engine.score("local", rows, asyncio.get_running_loop().time() + 10)
-    found = {
-        metric.name: metric.data.data_points[0].value
+    points = {
+        metric.name: metric.data.data_points[0]
         for resource in reader.get_metrics_data().resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
     }
+    assert {point.attributes["pool"] for point in points.values()} == {"small"}
+    found = {name: point.value for name, point in points.items()}
     provider.shutdown()
     assert found["worker.rows"] == 2
     assert found["worker.tokens"] == 4

@@ -3,6 +3,7 @@
 """The wiring: ``python -m dragoman_worker``. The only module that reads the environment and names concrete adapters."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from dragoman_worker.batcher import BatchLimits
 from dragoman_worker.cache import Cache
 from dragoman_worker.engine import Engine, EngineLimits
 from dragoman_worker.file_url import FileUrlReader
+from dragoman_worker.followed_models import FollowedModels
 from dragoman_worker.load import LoadMeter
 from dragoman_worker.loader import Loader
 from dragoman_worker.orca import OrcaReporter, OrcaServicer
@@ -38,6 +40,8 @@ from dragoman_worker.settings import WorkerSettings
 from dragoman_worker.starter import StarterLimits, VersionStarter
 from inference import oip_pb2_grpc
 from xds.service.orca.v3 import orca_pb2_grpc
+
+logger = logging.getLogger("dragoman_worker")
 
 
 def engine_limits(settings: WorkerSettings) -> EngineLimits:
@@ -61,6 +65,7 @@ def engine_limits(settings: WorkerSettings) -> EngineLimits:
 
 async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
     """Serve until SIGTERM or SIGINT."""
+    logger.info("starting", extra={"pool": settings.pool, "models": ",".join(settings.models)})
     tokens = KeyTokens(ServiceKey.load(settings.server.key_file))
     trust = TrustStore.load(settings.server.trust_file)
     launcher = ProcessLauncher(
@@ -85,7 +90,10 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
         clock = SystemClock()
         placement = Placement(
             follower=AliasFollower(
-                registry, AliasBook(registry, keys, clock), AliasMemory(settings.cache_folder, keys)
+                registry,
+                AliasBook(registry, keys, clock),
+                AliasMemory(settings.cache_folder, keys),
+                FollowedModels(settings.models),
             ),
             starter=VersionStarter(
                 registry=registry,
@@ -112,7 +120,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
             period_s=settings.key_list_period_s,
             kept=settings.key_list_file,
         )
-        metrics.observe(placement)
+        metrics.observe(placement, pool=settings.pool)
         usage = ResourceUsage(own_cgroup())
         reporter = OrcaReporter(LoadMeter(placement.engines), usage)
         inference = InferenceServicer(

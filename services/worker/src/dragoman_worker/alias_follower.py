@@ -21,10 +21,13 @@ from dragoman_common.errors import DataLossError, DragomanError
 from dragoman_worker.alias_book import AliasBook
 from dragoman_worker.alias_memory import AliasMemory
 from dragoman_worker.backoff import Backoff
+from dragoman_worker.followed_models import FollowedModels
 from dragoman_worker.ports import AliasKey, Registry
 
 logger = logging.getLogger(__name__)
 audit = Audit("worker")
+
+ALL_MODELS = FollowedModels()
 
 OnUpdate: TypeAlias = Callable[[AliasKey | None, bool], None]
 """Called after each message: the alias that moved, and whether the snapshot is complete."""
@@ -33,14 +36,18 @@ OnUpdate: TypeAlias = Callable[[AliasKey | None, bool], None]
 class AliasFollower:
     """Fills an alias book. One follow at a time."""
 
-    def __init__(self, registry: Registry, book: AliasBook, memory: AliasMemory) -> None:
+    def __init__(
+        self, registry: Registry, book: AliasBook, memory: AliasMemory, models: FollowedModels = ALL_MODELS
+    ) -> None:
         """Begin with nothing; follow reads the memory first.
 
         Args:
             registry: What is followed.
             book: What is believed of it.
-            memory: What this node's workers have seen before.
+            memory: What this node's workers have seen before, those of other pools too.
+            models: Whose aliases count; of the others nothing is verified, remembered or loaded.
         """
+        self._models = models
         self._registry = registry
         self._memory = memory
         self._watching: asyncio.Timeout | None = None
@@ -49,7 +56,8 @@ class AliasFollower:
 
     async def follow(self, on_update: OnUpdate, backoff: Backoff) -> None:
         """Follow the registry until cancelled."""
-        self.book.restore(await asyncio.to_thread(self._memory.recall))
+        recalled = await asyncio.to_thread(self._memory.recall)
+        self.book.restore(each for each in recalled if self._models.has(each[0].tenant, each[0].model))
         while True:
             await asyncio.sleep(backoff.next_s())
             while self._are_keys_newer:
@@ -81,7 +89,7 @@ class AliasFollower:
                 moved = None
                 if update.held_sequence is not None:
                     moved = await self._less_is_held(key, update.held_sequence)
-                elif update.envelope:
+                elif update.envelope and self._models.has(update.tenant, update.model):
                     moved = await self.book.take(update)
                 if moved is not None:
                     is_past_loss = before is not None and self.book.records[key].sequence <= before.sequence

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the worker tells its operators, read from the engines when the exporter asks: nothing on a call's path.
 
-Owns the metrics' names. Attributes: tenant, model, version.
+Owns the metrics' names. Attributes: pool, tenant, model, version.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,15 +17,19 @@ from dragoman_worker.held_version import HeldVersion, State
 from dragoman_worker.placement import Placement
 
 
-def observe(placement: Placement) -> None:
+def observe(placement: Placement, *, pool: str) -> None:
     """Register every metric. Call once a process."""
     meter = telemetry.meter("dragoman.worker")
+
+    def attributes(held: HeldVersion) -> dict[str, str]:
+        ref = held.ref
+        return {"pool": pool, "tenant": ref.tenant, "model": ref.model, "version": str(ref.number)}
 
     def each(read: Callable[[Engine], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observations(_: CallbackOptions) -> Iterable[Observation]:
             for held in placement.held():
                 if held.engine is not None:
-                    yield Observation(read(held.engine), _attributes(held))
+                    yield Observation(read(held.engine), attributes(held))
 
         return observations
 
@@ -40,11 +44,7 @@ def observe(placement: Placement) -> None:
     def failed(_: CallbackOptions) -> Iterable[Observation]:
         for held in placement.held():
             yield Observation(
-                int(held.state is State.FAILED), _attributes(held) | {"reason": held.reason.partition(":")[0]}
+                int(held.state is State.FAILED), attributes(held) | {"reason": held.reason.partition(":")[0]}
             )
 
     meter.create_observable_gauge("worker.failed_versions", [failed])
-
-
-def _attributes(held: HeldVersion) -> dict[str, str]:
-    return {"tenant": held.ref.tenant, "model": held.ref.model, "version": str(held.ref.number)}

@@ -3,12 +3,15 @@
 """What a worker can be told, from DRAGOMAN_WORKER_* variables. Read once, in __main__."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
 from dragoman_models.key_following import check_period
+from dragoman_worker.followed_models import FollowedModels
 
+POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 MAX_BATCH_SIZE = 4_096
 MAX_BATCH_TOKENS = 1 << 22
 """Both: what a frame to a model process may hold (process_messages.MAX_ROWS, frames.MAX_PAYLOAD_BYTES)."""
@@ -25,6 +28,10 @@ class WorkerSettings:
     """Model files by content; workers on one machine share it by naming the same folder."""
     registry_keys_file: Path
     """Whose signatures on versions and aliases count: PEM public keys, or a chain of key lists."""
+    models: tuple[str, ...] = ("*",)
+    """Patterns of tenant/model, comma-separated: the worker follows and loads only these."""
+    pool: str = "default"
+    """The pool that it belongs to, for its metrics and log lines."""
     key_list_file: Path | None = None
     """Where the newest key list of the registry is kept, so that a restart does not go back behind it."""
     key_list_period_s: float = 60.0
@@ -75,6 +82,9 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        FollowedModels(self.models)
+        if not POOL_NAME.fullmatch(self.pool):
+            raise ValueError("POOL: 1 to 63 lower-case letters, digits and dashes, letters or digits at both ends")
         check_period(self.key_list_period_s, name="KEY_LIST_PERIOD_S")
         for name in (
             "max_loaded_versions",
