@@ -9,14 +9,18 @@ has it, too, which a test checks. It does what the documentation says of Jobs, n
 import asyncio
 import copy
 import json
+import time
 from contextlib import asynccontextmanager
 
 import jsonschema
+import jwt
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.launcher.tests import kubernetes_schemas
 
-KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service", "secrets": "Secret"}
+KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service"}
+ISSUER = "https://cluster.example"
 KIND = web.RequestKey("kind", str)
 NOW = "2026-01-01T00:00:00Z"
 
@@ -54,6 +58,8 @@ class FakeCluster:
         self.tasks = set()
         self.streams = set()
         self.uids = 0
+        self.token_keys = {}
+        self.rotate()
 
     # The controllers' side.
 
@@ -120,7 +126,7 @@ class FakeCluster:
             self.put(job)
 
     async def run_pod(self, job, attempt):
-        """One pod of the job; it does what the recipe in the job's Secret says."""
+        """One pod of the job; it does what the recipe says that the kubelet gives it."""
         template = copy.deepcopy(job["spec"]["template"])
         name = f"{job['metadata']['name']}-0-x{attempt}"
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"]}
@@ -133,18 +139,14 @@ class FakeCluster:
                 "uid": self.new_uid(),
                 "creationTimestamp": NOW,
                 "labels": template["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": "0"},
+                "annotations": template["metadata"]["annotations"],
                 "ownerReferences": [owner | {"uid": job["metadata"]["uid"], "controller": True}],
             },
             "spec": template["spec"],
             "status": {"phase": "Pending"},
         }
         self.put(pod, "ADDED")
-        secret = self.named("Secret", pod["spec"]["volumes"][0]["secret"]["secretName"])
-        if secret is None:
-            raise AssertionError("a pod waits for its Secret")
-        recipe, token = secret["stringData"]["recipe.yaml"], secret["stringData"]["token"]
-        assert token
-        recipe = self.always or recipe
+        recipe = self.always or self.given(pod)["recipe.yaml"]
         if "stuck" in recipe:
             waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
             self.container(pod, {"waiting": waiting}, "Pending")
@@ -204,6 +206,42 @@ class FakeCluster:
             self.put(pod, "DELETED")
         self.put(job, "DELETED")
 
+    # The kubelet's side.
+
+    def given(self, pod):
+        """The files of the pod's projected volume, as the kubelet would write them."""
+        files = {}
+        for source in pod["spec"]["volumes"][0]["projected"]["sources"]:
+            for item in source.get("downwardAPI", {}).get("items", []):
+                path = item["fieldRef"]["fieldPath"].removeprefix("metadata.annotations['").removesuffix("']")
+                files[item["path"]] = pod["metadata"]["annotations"][path]
+            if token := source.get("serviceAccountToken"):
+                files[token["path"]] = self.token_of(pod, token["audience"], token["expirationSeconds"])
+        return files
+
+    def rotate(self):
+        """Sign tokens with a new key from now on; the old ones still count."""
+        self.key_id = f"key-{len(self.token_keys)}"
+        self.token_keys[self.key_id] = ec.generate_private_key(ec.SECP256R1())
+
+    def token_of(self, pod, audience, lifetime_s, **changes):
+        """What the cluster says of a pod; `changes` replace claims."""
+        metadata = pod["metadata"]
+        claims = {
+            "iss": ISSUER,
+            "aud": [audience],
+            "iat": int(time.time()),
+            "exp": int(time.time()) + lifetime_s,
+            "sub": f"system:serviceaccount:{metadata['namespace']}:{pod['spec']['serviceAccountName']}",
+            "kubernetes.io": {
+                "namespace": metadata["namespace"],
+                "node": {"name": "node", "uid": "uid-node"},
+                "pod": {"name": metadata["name"], "uid": metadata["uid"]},
+                "serviceaccount": {"name": pod["spec"]["serviceAccountName"], "uid": "uid-account"},
+            },
+        } | changes
+        return jwt.encode(claims, self.token_keys[self.key_id], algorithm="ES256", headers={"kid": self.key_id})
+
     # The API server's side.
 
     def application(self):
@@ -216,11 +254,24 @@ class FakeCluster:
             app.router.add_get(path + "/{name}", self.get)
             app.router.add_delete(path + "/{name}", self.delete)
         app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log)
+        app.router.add_get("/.well-known/openid-configuration", self.configuration)
+        app.router.add_get("/openid/v1/jwks", self.jwks)
         return app
+
+    async def configuration(self, request):
+        return web.json_response({"issuer": ISSUER, "jwks_uri": f"{ISSUER}/openid/v1/jwks"})
+
+    async def jwks(self, request):
+        keys = [
+            jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid, "use": "sig"}
+            for kid, key in self.token_keys.items()
+        ]
+        return web.json_response({"keys": keys})
 
     @web.middleware
     async def faults(self, request, handler):
-        kind = KINDS.get(request.path.removesuffix("/log").split("/namespaces/")[1].split("/")[1])
+        plural = request.path.removesuffix("/log").partition("/namespaces/")[2].split("/")[1:2]
+        kind = KINDS[plural[0]] if plural else "key"
         self.calls.append((request.method, kind, request.query.get("watch", "") == "true"))
         request[KIND] = kind
         if request.headers.get("Authorization") != "Bearer sesame":

@@ -46,14 +46,14 @@ LARGE = ClusterSettings(
 )
 
 
-def rendered(cluster, token="the token", record="the record", **changes):
+def rendered(cluster, record="the record", **changes):
     job = TrainingJob.created(spec(**changes))
-    return job_objects(job, cluster, TERMS, PLACES, token=token, record=record)
+    return job_objects(job, cluster, TERMS, PLACES, record=record)
 
 
 def manifests(cluster, **changes):
     objects = rendered(cluster, **changes)
-    return [m for m in (objects.secret, objects.service, objects.job) if m is not None]
+    return [m for m in (objects.service, objects.job) if m is not None]
 
 
 @pytest.mark.parametrize(("name", "cluster"), [("small", SMALL), ("large", LARGE)])
@@ -130,7 +130,7 @@ def test_every_pod_keeps_to_the_restricted_standard(cluster):
         assert pod["securityContext"]["runAsUser"] > 10_000
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for volume in pod.get("volumes", []):
-            assert volume.keys() - {"name"} <= {"secret", "emptyDir", "persistentVolumeClaim"}
+            assert volume.keys() - {"name"} <= {"projected", "emptyDir", "persistentVolumeClaim"}
             assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
         (container,) = pod["containers"]
         assert container["securityContext"] == {
@@ -142,11 +142,18 @@ def test_every_pod_keeps_to_the_restricted_standard(cluster):
         assert container["resources"]["limits"] == container["resources"]["requests"]
 
 
-def test_the_token_is_in_the_secret_alone():
-    objects = rendered(LARGE, token="canary-4711", recipe="r", effective_recipe="recipe-canary")
+def test_a_pod_is_given_its_recipe_and_a_token_that_only_the_launcher_takes():
+    pod = rendered(LARGE, recipe="r", effective_recipe="the recipe").job["spec"]["template"]
+    (given,) = [volume["projected"] for volume in pod["spec"]["volumes"] if "projected" in volume]
+    token, recipe = (source for source in given["sources"])
 
-    assert objects.secret["stringData"] == {"token": "canary-4711", "recipe.yaml": "recipe-canary"}
-    assert "canary" not in yaml.safe_dump([objects.job, objects.service])
+    assert token == {
+        "serviceAccountToken": {"audience": "dragoman-launcher", "expirationSeconds": 600, "path": "pod-token"}
+    }
+    assert recipe["downwardAPI"]["items"] == [
+        {"path": "recipe.yaml", "fieldRef": {"fieldPath": "metadata.annotations['dragoman.dev/recipe']"}}
+    ]
+    assert pod["metadata"]["annotations"]["dragoman.dev/recipe"] == "the recipe"
 
 
 def test_one_request_has_one_name_and_no_two_share_one():
@@ -181,7 +188,7 @@ def test_a_queue_means_suspended_and_labelled_and_a_stop_mark_never_is():
 def test_the_image_starts_the_trainer_unless_a_command_is_set():
     job = TrainingJob.created(spec())
     terms = JobTerms(command=("torchrun", "-m", "dragoman_trainer"), max_job_s=60, grace_s=1)
-    told = job_objects(job, SMALL, terms, PLACES, token="", record="").job
+    told = job_objects(job, SMALL, terms, PLACES, record="").job
 
     assert told["spec"]["template"]["spec"]["containers"][0]["command"] == list(terms.command)
     assert "command" not in rendered(SMALL).job["spec"]["template"]["spec"]["containers"][0]

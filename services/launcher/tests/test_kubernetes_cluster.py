@@ -53,7 +53,6 @@ async def cleared(api):
 
     for kind in ("succeed", "fail", "run on"):
         job_id = spec(kind).id
-        await api.delete("Secret", job_id)
         for name in (job_id, f"{job_id}-stop"):
             await api.delete("Job", name, wait_for_pods=True)
             await until(lambda name=name: is_gone(name))
@@ -80,7 +79,6 @@ class TestKubernetesJobRunnerOnACluster(JobRunnerContract):
             terms=JobTerms(command=("sh", "-c", TRAINER), max_job_s=3600, grace_s=5),
             jobs_dir=tmp_path,
             places=lambda: Places(data_dir="", launcher_target="launcher:1", registry_target="registry:1"),
-            token=lambda job: f"token of {job.id}",
         )
         await runner.open()
         yield runner

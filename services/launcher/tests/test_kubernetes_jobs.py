@@ -41,7 +41,6 @@ async def runners(cluster, tmp_path):
                 terms=JobTerms(command=("trainer",), max_job_s=3600, grace_s=5),
                 jobs_dir=tmp_path / "jobs",
                 places=lambda: Places(data_dir="", launcher_target="launcher:1", registry_target="registry:1"),
-                token=lambda job: f"token of {job.id}",
             )
             await runner.open()
             made.append(runner)
@@ -105,16 +104,6 @@ async def test_one_request_makes_one_job_whoever_asks(cluster, runners):
     outcomes = [await within(runner.wait(wanted.id)) for runner in (first, second)]
     assert [outcome.result.verdict for outcome in outcomes] == [Verdict.SUCCEEDED] * 2
     assert cluster.num_started == 1
-
-
-async def test_the_token_goes_when_the_job_ends(cluster, runner):
-    wanted = job()
-    await runner.start(wanted)
-
-    await within(runner.wait(wanted.id))
-
-    assert cluster.named("Secret", wanted.id) is None
-    assert cluster.named("Job", wanted.id) is not None
 
 
 async def test_a_launcher_that_follows_loses_nothing(cluster, runners, eventually):
@@ -259,14 +248,12 @@ async def test_a_server_that_does_not_answer_fails_no_job(cluster, runner):
     assert (await within(runner.wait(wanted.id))).result.verdict is Verdict.SUCCEEDED
 
 
-async def test_a_cluster_that_refuses_says_why_and_keeps_no_token(cluster, runner):
+async def test_a_cluster_that_refuses_says_why(cluster, runner):
     cluster.refuse = ("Job", "exceeded quota: jobs.batch=10")
     wanted = job()
 
     with pytest.raises(JobStartError, match="exceeded quota"):
         await runner.start(wanted)
-
-    assert cluster.named("Secret", wanted.id) is None
 
 
 async def test_a_right_that_is_taken_away_for_a_while_fails_no_job(cluster, runner, eventually):

@@ -10,6 +10,11 @@ from urllib.parse import quote
 import pytest
 
 from dragoman.launcher.v1 import launcher_pb2 as pb
+from dragoman.launcher.v1.launcher_pb2_grpc import LauncherServiceStub
+from dragoman_common.channel import connect
+from dragoman_common.errors import NotFoundError, PermissionDeniedError, UnauthenticatedError
+from dragoman_common.service_keys import FixedToken
+from dragoman_common.status import translated
 from services.launcher.tests.fake_cluster import FakeCluster, serving
 from services.launcher.tests.test_launcher_process import Home, ended, submit
 
@@ -93,4 +98,37 @@ async def test_a_cancelled_job_leaves_the_cluster(home, cluster):
         last = await ended(stub, job)
     assert last.state == pb.JobState.JOB_STATE_CANCELLED
     assert cluster.named("Job", job.id) is None
-    assert cluster.named("Secret", job.id) is None
+
+
+@pytest.mark.slow
+async def test_a_pod_gets_its_jobs_token_for_its_own_and_reports_with_it(home, cluster):
+    async with home.launcher() as (process, stub):
+        job = (await submit(stub)).job
+        pod = await running_pod(home, cluster, job)
+        port = home.ready(process)["port"]
+
+        async def call(token, method, request):
+            async with connect(f"127.0.0.1:{port}", audience="launcher", tokens=FixedToken(token)) as channel:
+                with translated():
+                    return await getattr(LauncherServiceStub(channel), method)(request)
+
+        pod_token = cluster.given(pod)["pod-token"]
+        granted = await call(pod_token, "ExchangePodToken", pb.ExchangePodTokenRequest())
+        await call(granted.token, "ReportProgress", pb.ReportProgressRequest(id=job.id))
+        assert granted.expire_time.ToSeconds() > 0
+
+        # Its own token is good for this one call, and the job's is not for that.
+        for token, method, request in (
+            (pod_token, "ReportProgress", pb.ReportProgressRequest(id=job.id)),
+            (pod_token, "ListJobs", pb.ListJobsRequest()),
+            (granted.token, "ExchangePodToken", pb.ExchangePodTokenRequest()),
+        ):
+            with pytest.raises(PermissionDeniedError):
+                await call(token, method, request)
+        with pytest.raises(UnauthenticatedError, match="Audience"):
+            other = cluster.token_of(pod, "https://kubernetes.default.svc", 600)
+            await call(other, "ExchangePodToken", pb.ExchangePodTokenRequest())
+        stranger = cluster.token_of(pod, "dragoman-launcher", 600)
+        del cluster.objects["Pod", pod["metadata"]["name"]]
+        with pytest.raises(NotFoundError):
+            await call(stranger, "ExchangePodToken", pb.ExchangePodTokenRequest())

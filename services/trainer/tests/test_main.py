@@ -101,7 +101,7 @@ def test_checking_trains_nothing(train, linear_recipe, tmp_path):
     ("settings", "message"),
     [
         ({"EPOCHS": "3"}, "DRAGOMAN_TRAINER_EPOCHS: no such setting"),
-        ({"REGISTRY_TARGET": "127.0.0.1:1"}, "need TOKEN_FILE and JOB_ID"),
+        ({"REGISTRY_TARGET": "127.0.0.1:1"}, "need TOKEN_FILE (or POD_TOKEN_FILE) and JOB_ID"),
     ],
 )
 def test_wrong_settings_end_the_process_with_2(train, linear_recipe, settings, message):

@@ -13,10 +13,16 @@ from dragoman.launcher.v1 import launcher_pb2 as launcher_pb
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman.registry.v1 import registry_pb2 as registry_pb
 from dragoman.registry.v1 import registry_pb2_grpc
-from dragoman_common.errors import AlreadyExistsError, PermissionDeniedError, UnavailableError
+from dragoman_common.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from dragoman_trainer import call
 from dragoman_trainer.call import JobToken, call_with_retries, open_channel
 from dragoman_trainer.launcher_client import LauncherReporter, progress_to_pb
+from dragoman_trainer.pod_credential import PodCredential
 from dragoman_trainer.ports import JobCancelledError, Lineage, Progress, Published
 from dragoman_trainer.registry_client import CHUNK_BYTES, RegistryPublisher
 
@@ -34,6 +40,12 @@ class Launcher(launcher_pb2_grpc.LauncherServiceServicer):
             context.abort(self.failures.pop(0), "not now")
         self.requests.append(request)
         return launcher_pb.ReportProgressResponse(is_cancelled=self.is_cancelled)
+
+    def ExchangePodToken(self, request, context):
+        self.credentials.append(dict(context.invocation_metadata()).get("authorization"))
+        if self.failures:
+            context.abort(self.failures.pop(0), "not now")
+        return launcher_pb.ExchangePodTokenResponse(token="the.jobs.token")
 
 
 class Registry(registry_pb2_grpc.RegistryServiceServicer):
@@ -212,3 +224,31 @@ def test_retries_end_with_the_last_error():
 def test_an_unreadable_token_file_is_named(tmp_path):
     with pytest.raises(UnavailableError, match="cannot be read"):
         JobToken(tmp_path / "missing").metadata()
+
+
+def test_a_pod_waits_for_the_launcher_and_asks_once_for_its_jobs_token(tmp_path):
+    (tmp_path / "pod-token").write_text("the.pods.token", encoding="ascii")
+    waits = []
+    servicer = Launcher()
+    servicer.failures = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
+    with _serving(launcher_pb2_grpc.add_LauncherServiceServicer_to_server, servicer) as channel:
+        credential = PodCredential(channel, tmp_path / "pod-token", sleep=waits.append)
+        found = [credential.metadata() for _ in range(2)]
+    assert found == [(("authorization", "Bearer the.jobs.token"),)] * 2
+    assert servicer.credentials == ["Bearer the.pods.token"] * 3
+    assert waits == [0.5, 1.0]
+
+
+def test_a_pod_whose_job_gets_no_token_says_why_and_one_waits_no_longer_than_a_quarter_of_an_hour(tmp_path):
+    (tmp_path / "pod-token").write_text("the.pods.token", encoding="ascii")
+    waits = []
+    servicer = Launcher()
+    with _serving(launcher_pb2_grpc.add_LauncherServiceServicer_to_server, servicer) as channel:
+        credential = PodCredential(channel, tmp_path / "pod-token", sleep=waits.append)
+        servicer.failures = [grpc.StatusCode.FAILED_PRECONDITION]
+        with pytest.raises(FailedPreconditionError, match="not now"):
+            credential.metadata()
+        servicer.failures = [grpc.StatusCode.UNAVAILABLE] * 100
+        with pytest.raises(UnavailableError):
+            credential.metadata()
+    assert 900 <= sum(waits) < 920

@@ -7,12 +7,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common import logs, settings, telemetry
-from dragoman_common.clock import SystemClock
+from dragoman_common.auth import Authenticator
+from dragoman_common.clock import Clock, SystemClock
 from dragoman_common.errors import DragomanError, FailedPreconditionError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import ServiceKey, ServiceTokenAuthenticator, TrustStore
@@ -25,7 +28,8 @@ from dragoman_launcher.job import TrainingJob
 from dragoman_launcher.job_metrics import measure
 from dragoman_launcher.job_objects import JobTerms
 from dragoman_launcher.jobs_url import ClusterSettings, parse_jobs_url
-from dragoman_launcher.ports import JobRunner, RecipeChecker
+from dragoman_launcher.pod_exchange import PodTokenExchange
+from dragoman_launcher.ports import JobRunner, JobStore, RecipeChecker
 from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.servicer import POLICY, LauncherServicer
@@ -34,9 +38,6 @@ from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
 from dragoman_launcher.trainer_check import PodRecipeChecker, TrainerRecipeChecker
 from dragoman_launcher.trainer_environment import Places
-
-if TYPE_CHECKING:
-    from dragoman_launcher.kubernetes_jobs import KubernetesJobRunner
 
 PREFIX = "DRAGOMAN_LAUNCHER_"
 TOKEN_MARGIN_S = 3600
@@ -60,61 +61,25 @@ def main() -> None:
 async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     """Serve until the process is told to stop."""
     clock = SystemClock()
-    key = ServiceKey.load(own.server.key_file)
     trust = TrustStore.load(own.server.trust_file)
+    token = _job_tokens(ServiceKey.load(own.server.key_file), own, clock)
     cluster = parse_jobs_url(own.jobs_url)
-
-    def token(job: TrainingJob) -> str:
-        return key.token(
-            audience=("launcher", "registry"),
-            clock=clock,
-            tenant=job.spec.tenant,
-            job_id=job.id,
-            job_model=job.spec.model,
-            identity="trainer",
-            lifetime_s=own.max_job_s + TOKEN_MARGIN_S,
-        )
-
-    def places() -> Places:
-        return Places(
-            data_dir=str(own.data_dir.absolute()),
-            launcher_target=own.advertised_target or _bound_target(own),
-            registry_target=own.registry_target,
-        )
-
     store = FolderJobStore(own.jobs_dir.absolute()).lock()
     log = open_log(own.events_url, own.kafka)
-    runner: JobRunner
-    checker: RecipeChecker
-    if cluster is None:
-        command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
-        processes = ProcessJobRunner(
-            jobs_dir=own.jobs_dir.absolute(), command=command, places=places, token=token, environ=environ
-        )
-        runner = processes
-        checker = TrainerRecipeChecker(
-            command=command,
-            data_dir=own.data_dir.absolute(),
-            environ=environ,
-            timeout_s=own.check_timeout_ms / 1e3,
-        )
-    else:
-        pods = await _open_cluster(cluster, own, places, token)
-        try:
-            for spec in await pods.recorded():
-                if await store.create(spec):
-                    logger.warning("job found in the cluster alone", extra={"job": spec.id, "tenant": spec.tenant})
-        except DragomanError:
-            await pods.close()
-            raise
-        runner, checker = pods, PodRecipeChecker()
-    queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
     catalogue = JobCatalogue(store)
+    others = ServiceTokenAuthenticator(trust, audience="launcher")
+    if cluster is None:
+        backend = _processes(own, environ, token, others)
+    else:
+        backend = await _cluster(
+            own, cluster, catalogue=catalogue, store=store, token=token, others=others, clock=clock
+        )
+    queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
     announcer = Announcer(catalogue, store, EventLogJobEvents(log))
     supervisor = JobSupervisor(
         catalogue=catalogue,
         store=store,
-        runner=runner,
+        runner=backend.runner,
         queue=queue,
         limits=JobLimits(
             max_job_s=own.max_job_s, max_log_bytes=own.max_log_bytes, cancel_grace_s=own.cancel_grace_ms / 1e3
@@ -126,7 +91,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         store=store,
         supervisor=supervisor,
         queue=queue,
-        checker=checker,
+        checker=backend.checker,
         clock=clock,
         # A pod sees the data sets of its claim, which the launcher need not.
         data_dir=own.data_dir.absolute() if cluster is None else None,
@@ -134,7 +99,12 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         max_jobs=own.max_jobs,
     )
     servicer = LauncherServicer(
-        catalogue=catalogue, submission=submission, supervisor=supervisor, runner=runner, clock=clock
+        catalogue=catalogue,
+        submission=submission,
+        supervisor=supervisor,
+        runner=backend.runner,
+        clock=clock,
+        exchange=backend.exchange,
     )
 
     async def stop_jobs() -> None:
@@ -152,39 +122,97 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         await serve(
             [Service(register=launcher_pb2_grpc.add_LauncherServiceServicer_to_server, servicer=servicer)],
             own.server,
-            authenticator=ServiceTokenAuthenticator(trust, audience="launcher"),
+            authenticator=backend.authenticator,
             policy=POLICY,
             # Only once the port is bound can a job be told where to report.
             readiness=supervisor.open,
-            background=[announcer.run()],
+            background=[announcer.run(), *(run() for run in backend.background)],
             on_stop=stop_jobs,
         )
     finally:
         await supervisor.close()
-        if cluster is None:
-            processes.close()
-        else:
-            await pods.close()
+        await backend.close()
         await asyncio.to_thread(log.close)
         store.close()
 
 
-async def _open_cluster(
-    cluster: ClusterSettings,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Backend:
+    """What differs between processes and a cluster."""
+
+    runner: JobRunner
+    checker: RecipeChecker
+    authenticator: Authenticator
+    close: Callable[[], Awaitable[None]]
+    exchange: PodTokenExchange | None = None
+    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+
+
+def _job_tokens(key: ServiceKey, own: LauncherSettings, clock: Clock) -> Callable[[TrainingJob], tuple[str, datetime]]:
+    lifetime_s = own.max_job_s + TOKEN_MARGIN_S
+
+    def token(job: TrainingJob) -> tuple[str, datetime]:
+        end = clock.now() + timedelta(seconds=lifetime_s)
+        text = key.token(
+            audience=("launcher", "registry"),
+            clock=clock,
+            tenant=job.spec.tenant,
+            job_id=job.id,
+            job_model=job.spec.model,
+            identity="trainer",
+            lifetime_s=lifetime_s,
+        )
+        return text, end
+
+    return token
+
+
+def _processes(
     own: LauncherSettings,
-    places: Callable[[], Places],
-    token: Callable[[TrainingJob], str],
-) -> "KubernetesJobRunner":
+    environ: Mapping[str, str],
+    token: Callable[[TrainingJob], tuple[str, datetime]],
+    others: Authenticator,
+) -> _Backend:
+    command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
+    processes = ProcessJobRunner(
+        jobs_dir=own.jobs_dir.absolute(),
+        command=command,
+        places=lambda: _places(own),
+        token=lambda job: token(job)[0],
+        environ=environ,
+    )
+    checker = TrainerRecipeChecker(
+        command=command, data_dir=own.data_dir.absolute(), environ=environ, timeout_s=own.check_timeout_ms / 1e3
+    )
+
+    async def close() -> None:
+        processes.close()
+
+    return _Backend(runner=processes, checker=checker, authenticator=others, close=close)
+
+
+async def _cluster(
+    own: LauncherSettings,
+    cluster: ClusterSettings,
+    *,
+    catalogue: JobCatalogue,
+    store: JobStore,
+    token: Callable[[TrainingJob], tuple[str, datetime]],
+    others: Authenticator,
+    clock: Clock,
+) -> _Backend:
     # Late: a laptop needs no Kubernetes client, and importing it takes a second.
     try:
         from dragoman_launcher.cluster_api import ClusterApi
         from dragoman_launcher.kubernetes_jobs import KubernetesJobRunner
+        from dragoman_launcher.pod_tokens import PodTokenAuthenticator
     except ModuleNotFoundError as error:
         raise FailedPreconditionError(
             f"jobs_url=kubernetes:// needs {error.name}: install dragoman-launcher[kubernetes]."
         ) from error
+    api = await ClusterApi.open(cluster.namespace, kubeconfig=cluster.kubeconfig)
     runner = KubernetesJobRunner(
-        api=await ClusterApi.open(cluster.namespace, kubeconfig=cluster.kubeconfig),
+        api=api,
         cluster=cluster,
         terms=JobTerms(
             command=own.command,
@@ -192,11 +220,33 @@ async def _open_cluster(
             grace_s=max(1, -(-own.cancel_grace_ms // 1000)),
         ),
         jobs_dir=own.jobs_dir.absolute(),
-        places=places,
-        token=token,
+        places=lambda: _places(own),
     )
     await runner.open()
-    return runner
+    try:
+        for spec in await runner.recorded():
+            if await store.create(spec):
+                logger.warning("job found in the cluster alone", extra={"job": spec.id, "tenant": spec.tenant})
+    except DragomanError:
+        await runner.close()
+        raise
+    pods = PodTokenAuthenticator(api=api, cluster=cluster, others=others, clock=clock)
+    return _Backend(
+        runner=runner,
+        checker=PodRecipeChecker(),
+        authenticator=pods,
+        close=runner.close,
+        exchange=PodTokenExchange(api=api, catalogue=catalogue, token=token),
+        background=(pods.run,),
+    )
+
+
+def _places(own: LauncherSettings) -> Places:
+    return Places(
+        data_dir=str(own.data_dir.absolute()),
+        launcher_target=own.advertised_target or _bound_target(own),
+        registry_target=own.registry_target,
+    )
 
 
 def _bound_target(own: LauncherSettings) -> str:

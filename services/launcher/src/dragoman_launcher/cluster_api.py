@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few things that the launcher asks of a Kubernetes API server, in plain dicts.
 
-    create, get, delete, list of Jobs, Pods, Services, Secrets in one namespace; watch; a pod's log
+    create, get, delete, list of Jobs, Pods, Services in one namespace; watch; a pod's log; the keys of its tokens
 
 Owns the connection, its credentials, and what an answer's status means: `None` or False for what is absent or there
 already, GoneError for a version too old to watch from, RefusedError for what repeating does not cure, UnavailableError
@@ -30,7 +30,6 @@ _PATHS: Final = {
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",
-    "Secret": "/api/v1/namespaces/{}/secrets",
 }
 _LATER: Final = frozenset({401, 403, 408, 429})
 """A credential that has just been rotated counts as "later", too, and so does a right to read that was taken away: no
@@ -160,6 +159,17 @@ class ClusterApi:
         except RefusedError as error:
             # "container is waiting to start" is a 400.
             raise UnavailableError(f"The log cannot be read yet ({error}).") from error
+
+    async def token_keys(self) -> tuple[str, Manifest]:
+        """Who signs the cluster's service account tokens: the issuer's name, and its keys as a JWK set.
+
+        Every service account may ask, by the cluster role system:service-account-issuer-discovery.
+        """
+        status, said = await self._ask("GET", "/.well-known/openid-configuration")
+        _check(status, said)
+        status, keys = await self._ask("GET", "/openid/v1/jwks")
+        _check(status, keys)
+        return str(said.get("issuer") or ""), keys
 
     async def _ask(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Manifest | None = None

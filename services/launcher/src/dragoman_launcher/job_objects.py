@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training job as Kubernetes objects: plain dicts, from the job and the settings alone. Pure.
 
-    TrainingJob, ClusterSettings, Places, token, record
-        -> Secret (token, recipe) + Job (Indexed) + headless Service (more than one worker)
+    TrainingJob, ClusterSettings, Places, record
+        -> Job (Indexed) + headless Service (more than one worker)
     job id -> stop mark: a Job without pods that says "this job must not run (any more)", for good
 
 Names are the job's id, which is a digest of (tenant, request id): whoever renders the same request renders the same
-names, and creating them is idempotent. The token is in the Secret alone: what describes a Job shows none of it.
-Every pod keeps to the PodSecurity standard "restricted", and gets no credential of the cluster.
+names, and creating them is idempotent. No object holds a credential: a pod gets, from the kubelet, a token that says
+which pod it is, good for the launcher alone, and the launcher gives it its job's token for that (pod_tokens.py). Every
+pod keeps to the PodSecurity standard "restricted", and gets no credential that the cluster itself accepts.
 """
 
 import re
@@ -27,6 +28,8 @@ JOB_LABEL: Final = f"{DOMAIN}/job"
 ROLE_LABEL: Final = f"{DOMAIN}/role"
 TENANT_LABEL: Final = f"{DOMAIN}/tenant"
 RECORD_ANNOTATION: Final = f"{DOMAIN}/record"
+RECIPE_ANNOTATION: Final = f"{DOMAIN}/recipe"
+"""Of the pods, which read it as a file. Whoever may read the Job may read the recipe; it is no secret."""
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 MANAGED: Final = {"app.kubernetes.io/managed-by": "dragoman-launcher"}
@@ -34,11 +37,20 @@ SELECTOR: Final = ",".join(f"{name}={value}" for name, value in MANAGED.items())
 CONTAINER: Final = "trainer"
 STOP_SUFFIX: Final = "-stop"
 
+POD_AUDIENCE: Final = "dragoman-launcher"
+"""Whom a pod's token is for: no API server takes it."""
+POD_TOKEN_LIFE_S: Final = 600
+"""The shortest that Kubernetes allows; the kubelet renews the file."""
+MAX_RECIPE_BYTES: Final = 200 * 1024
+"""All annotations of a pod together may have 256 KiB."""
+
 FINAL_EXIT_CODES: Final = (1, 2, 126, 127)
 """The trainer says that it failed, its settings are wrong, its command cannot run: a repetition would do the same.
 Not 3 (it was told to stop): a pod that is deleted under it ends so, and its job must go on."""
 
 _GIVEN: Final = "/run/dragoman/job"
+_RECIPE_FILE: Final = "recipe.yaml"
+_POD_TOKEN_FILE: Final = "pod-token"  # noqa: S105  a file's name
 _SCRATCH: Final = "/scratch"
 _TMP_SIZE: Final = "256Mi"
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -48,7 +60,6 @@ _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?
 class JobObjects:
     """In the order of their creation."""
 
-    secret: Manifest
     service: Manifest | None
     job: Manifest
 
@@ -65,7 +76,7 @@ class JobTerms:
 
 
 def job_objects(
-    job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, places: Places, *, token: str, record: str
+    job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, places: Places, *, record: str
 ) -> JobObjects:
     """Render a job.
 
@@ -74,7 +85,6 @@ def job_objects(
         cluster: what all jobs have in common.
         terms: the launcher's limits.
         places: where the job finds the platform; its data_dir is not used, a pod has its own.
-        token: the job's credential.
         record: the job's record as text, from which a launcher that lost its store finds the job again.
     """
     meta = _metadata(job.id, cluster, job.spec.tenant, role="training")
@@ -100,19 +110,14 @@ def job_objects(
         },
         "suspend": bool(cluster.queue),
         "template": {
-            "metadata": {"labels": meta["labels"], "annotations": _annotations(job)},
+            "metadata": {
+                "labels": meta["labels"],
+                "annotations": _annotations(job) | {RECIPE_ANNOTATION: job.spec.effective_recipe},
+            },
             "spec": _pod_spec(job, cluster, terms, places),
         },
     }
     return JobObjects(
-        secret={
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": meta,
-            "type": "Opaque",
-            "immutable": True,
-            "stringData": {"token": token, "recipe.yaml": job.spec.effective_recipe},
-        },
         service=_service(meta, cluster) if cluster.workers > 1 else None,
         job={
             "apiVersion": "batch/v1",
@@ -209,7 +214,7 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  a volume of the pod's own
     ]
     volumes: list[Manifest] = [
-        {"name": "job", "secret": {"secretName": job.id, "defaultMode": 0o440}},
+        {"name": "job", "projected": {"defaultMode": 0o440, "sources": _given()}},
         {"name": "scratch", "emptyDir": {"sizeLimit": cluster.scratch}},
         {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
     ]
@@ -255,16 +260,22 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
     return spec
 
 
+def _given() -> list[Manifest]:
+    recipe = {"path": _RECIPE_FILE, "fieldRef": {"fieldPath": f"metadata.annotations['{RECIPE_ANNOTATION}']"}}
+    token = {"audience": POD_AUDIENCE, "expirationSeconds": POD_TOKEN_LIFE_S, "path": _POD_TOKEN_FILE}
+    return [{"serviceAccountToken": token}, {"downwardAPI": {"items": [recipe]}}]
+
+
 def _environment(job: TrainingJob, cluster: ClusterSettings, places: Places) -> list[Manifest]:
     told = {
         "JOB_ID": job.id,
         "TENANT": job.spec.tenant,
         "MODEL": job.spec.model,
-        "RECIPE_FILE": f"{_GIVEN}/recipe.yaml",
+        "RECIPE_FILE": f"{_GIVEN}/{_RECIPE_FILE}",
         "DATA_DIR": "/data",
         "OUTPUT_DIR": f"{_SCRATCH}/output",
         "RESULT_FILE": f"{_SCRATCH}/result.json",
-        "TOKEN_FILE": f"{_GIVEN}/token",
+        "POD_TOKEN_FILE": f"{_GIVEN}/{_POD_TOKEN_FILE}",
         "LAUNCHER_TARGET": places.launcher_target,
         "REGISTRY_TARGET": places.registry_target,
     }

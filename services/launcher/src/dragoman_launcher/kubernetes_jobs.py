@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs as Kubernetes Jobs: the port JobRunner.
 
-    start: stopped before? nothing. else Secret, Service, Job, each create-only -> stopped meanwhile? Job deleted
+    start: stopped before? nothing. else Service, Job, each create-only -> stopped meanwhile? Job deleted
     adopt: is there a Job, or a stop mark?
-    wait:  watched Job complete, failed or gone -> rest of the log -> Secret and Service deleted -> Outcome
+    wait:  watched Job complete, failed or gone -> rest of the log -> Service deleted -> Outcome
     stop:  stop mark (create-only, stays) -> Job deleted with its pods -> gone
 
 The cluster is the state: nothing here must survive a restart but the archived logs. Start and stop write first and look
@@ -28,6 +28,7 @@ from dragoman_launcher.job_annotation import record_text, recorded_spec
 from dragoman_launcher.job_folder import JobFolder
 from dragoman_launcher.job_objects import (
     JOB_LABEL,
+    MAX_RECIPE_BYTES,
     ROLE_LABEL,
     SELECTOR,
     STOP_SUFFIX,
@@ -87,7 +88,6 @@ class KubernetesJobRunner:
         terms: the launcher's limits.
         jobs_dir: where the jobs' archived logs are kept.
         places: where the job finds the platform, asked at each start.
-        token: mints the job's credential.
     """
 
     def __init__(
@@ -98,14 +98,12 @@ class KubernetesJobRunner:
         terms: JobTerms,
         jobs_dir: Path,
         places: Callable[[], Places],
-        token: Callable[[TrainingJob], str],
     ) -> None:
         self._api = api
         self._cluster = cluster
         self._terms = terms
         self._jobs_dir = jobs_dir
         self._places = places
-        self._token = token
         self._pulse = Pulse()
         self._jobs = ClusterWatch(api, "Job", SELECTOR, self._pulse, lambda _job: None)
         self._pods = ClusterWatch(api, "Pod", SELECTOR, self._pulse, self._pod_gone)
@@ -143,9 +141,9 @@ class KubernetesJobRunner:
         return specs
 
     async def start(self, job: TrainingJob) -> None:
-        objects = job_objects(
-            job, self._cluster, self._terms, self._places(), token=self._token(job), record=record_text(job.spec)
-        )
+        if len(job.spec.effective_recipe.encode()) > MAX_RECIPE_BYTES:
+            raise JobStartError(f"its recipe has more than {MAX_RECIPE_BYTES} bytes, which no pod can be given")
+        objects = job_objects(job, self._cluster, self._terms, self._places(), record=record_text(job.spec))
         try:
             await self._patiently(lambda: self._create(job.id, objects))
         except RefusedError as error:
@@ -199,9 +197,6 @@ class KubernetesJobRunner:
         if await self._api.get("Job", job_id + STOP_SUFFIX) is not None:
             return
         if await self._api.get("Job", job_id) is None:
-            # Of a start that did not come as far as its Job; its token may have run out since.
-            await self._api.delete("Secret", job_id)
-            await self._api.create(objects.secret)
             if objects.service is not None:
                 await self._api.create(objects.service)
             await self._api.create(objects.job)
@@ -238,7 +233,7 @@ class KubernetesJobRunner:
         try:
             await self._patiently(lambda: self._clear(job_id))
         except RefusedError as error:
-            logger.warning("token not deleted", extra={"job": job_id, "reason": str(error)})
+            logger.warning("Service not deleted", extra={"job": job_id, "reason": str(error)})
         if job is not None:
             return finished_outcome(job, list(exits.values()), followed.waited, tail)
         if is_stopped:
@@ -269,7 +264,6 @@ class KubernetesJobRunner:
                     await beat.wait()
 
     async def _clear(self, job_id: str) -> None:
-        await self._api.delete("Secret", job_id)
         if self._cluster.workers > 1:
             await self._api.delete("Service", job_id)
 

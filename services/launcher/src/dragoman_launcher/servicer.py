@@ -11,9 +11,10 @@ from dragoman.launcher.v1 import launcher_pb2 as pb
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common.auth import PolicyTable, current_caller
 from dragoman_common.clock import Clock
-from dragoman_common.errors import InvalidArgumentError
+from dragoman_common.errors import InvalidArgumentError, UnimplementedError
 from dragoman_launcher import convert
 from dragoman_launcher.catalogue import JobCatalogue, JobNotFoundError
+from dragoman_launcher.pod_exchange import POD, PodName, PodTokenExchange
 from dragoman_launcher.ports import JobRunner
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobSupervisor
@@ -28,8 +29,6 @@ LOG_POLL_S: Final = 0.2
 """How far behind a followed log may be: nothing tells the launcher when a job writes a line."""
 
 _OPERATOR: Final = frozenset({"operator"})
-POD: Final = "pod"
-"""A pod of a job, as the cluster says (pod_tokens.py). Its token is good for nothing but its job's."""
 _SERVICE: Final = "/dragoman.launcher.v1.LauncherService/"
 
 POLICY: Final[PolicyTable] = {
@@ -51,12 +50,14 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
         supervisor: JobSupervisor,
         runner: JobRunner,
         clock: Clock,
+        exchange: PodTokenExchange | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._submission = submission
         self._supervisor = supervisor
         self._runner = runner
         self._clock = clock
+        self._exchange = exchange
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: "Context") -> pb.SubmitJobResponse:
         caller = current_caller()
@@ -113,3 +114,13 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
             progress = convert.progress_from_pb(request.progress, report_time=self._clock.now())
         job = await self._supervisor.report(request.id, caller.tenant, progress, convert.publication_from_pb(request))
         return pb.ReportProgressResponse(is_cancelled=job.is_cancelled)
+
+    async def ExchangePodToken(
+        self, request: pb.ExchangePodTokenRequest, context: "Context"
+    ) -> pb.ExchangePodTokenResponse:
+        if self._exchange is None:
+            raise UnimplementedError("This launcher's jobs are no pods.")
+        token, expire_time = await self._exchange.exchange(PodName.parse(current_caller().subject))
+        response = pb.ExchangePodTokenResponse(token=token)
+        response.expire_time.FromDatetime(expire_time)
+        return response

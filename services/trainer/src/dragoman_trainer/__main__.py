@@ -11,6 +11,7 @@ import signal
 import sys
 from contextlib import ExitStack
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from dragoman_common import logs, settings
 from dragoman_common.errors import DragomanError, NotFoundError
@@ -21,6 +22,11 @@ from dragoman_trainer.ports import JobCancelledError, ProgressReporter, Publishe
 from dragoman_trainer.recipe import Recipe, parse_recipe
 from dragoman_trainer.settings import PREFIX, Settings
 from dragoman_trainer.training import RunResult, run
+
+if TYPE_CHECKING:
+    import grpc
+
+    from dragoman_trainer.call import Credential
 
 logger = logging.getLogger("dragoman_trainer")
 
@@ -86,21 +92,27 @@ def _platform(chosen: Settings, stack: ExitStack) -> tuple[ProgressReporter, Pub
     """Connect what the settings name. The adapters are imported late: a local run needs no gRPC."""
     reporter: ProgressReporter = LocalReporter()
     publisher: Publisher | None = None
-    if chosen.token_file is None:
+    if chosen.token_file is None and chosen.pod_token_file is None:
         return reporter, publisher
     from dragoman_trainer.call import JobToken, open_channel
+    from dragoman_trainer.launcher_client import LauncherReporter
+    from dragoman_trainer.pod_credential import PodCredential
+    from dragoman_trainer.registry_client import RegistryPublisher
 
-    token = JobToken(chosen.token_file)
+    def channel(target: str) -> "grpc.Channel":
+        return stack.enter_context(open_channel(target, ca_file=chosen.tls_ca_file))
+
+    token: Credential
+    if chosen.pod_token_file is not None:
+        token = PodCredential(channel(chosen.launcher_target), chosen.pod_token_file)
+        # Before anything is read: a pod that gets no token has nothing to do here.
+        token.metadata()
+    elif chosen.token_file is not None:
+        token = JobToken(chosen.token_file)
     if chosen.launcher_target:
-        from dragoman_trainer.launcher_client import LauncherReporter
-
-        channel = stack.enter_context(open_channel(chosen.launcher_target))
-        reporter = LauncherReporter(channel, token, chosen.job_id)
+        reporter = LauncherReporter(channel(chosen.launcher_target), token, chosen.job_id)
     if chosen.registry_target:
-        from dragoman_trainer.registry_client import RegistryPublisher
-
-        channel = stack.enter_context(open_channel(chosen.registry_target))
-        publisher = RegistryPublisher(channel, token, model=chosen.model, job_id=chosen.job_id)
+        publisher = RegistryPublisher(channel(chosen.registry_target), token, model=chosen.model, job_id=chosen.job_id)
     return reporter, publisher
 
 

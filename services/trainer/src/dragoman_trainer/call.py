@@ -10,11 +10,11 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
-from dragoman_common.errors import DragomanError, OverloadedError, UnavailableError
+from dragoman_common.errors import DragomanError, NotFoundError, OverloadedError, UnavailableError
 from dragoman_common.status import error_from_rpc
 
 logger = logging.getLogger(__name__)
@@ -26,17 +26,41 @@ T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
 
 
-def open_channel(target: str) -> grpc.Channel:
-    """Return a channel to a service of the platform on the loopback or in the cluster's network."""
-    return grpc.insecure_channel(
-        target,
-        options=[
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # Retries happen in call_with_retries, in one place, and are logged.
-            ("grpc.enable_retries", 0),
-        ],
-    )
+class Credential(Protocol):
+    """Says for which job a call is made."""
+
+    def metadata(self) -> Metadata:
+        """Return the call metadata that carries the job's token.
+
+        Raises:
+            DragomanError: there is none.
+        """
+        ...
+
+
+def open_channel(target: str, *, ca_file: Path | None = None) -> grpc.Channel:
+    """Return a channel to a service of the platform on the loopback or in the cluster's network.
+
+    Args:
+        target: host:port.
+        ca_file: Certificates in PEM that are trusted; None calls in plaintext.
+
+    Raises:
+        NotFoundError: the file cannot be read.
+    """
+    options = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        # Retries happen in call_with_retries, in one place, and are logged.
+        ("grpc.enable_retries", 0),
+    ]
+    if ca_file is None:
+        return grpc.insecure_channel(target, options=options)
+    try:
+        authorities = ca_file.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"TLS_CA_FILE {ca_file} cannot be read") from error
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(authorities), options=options)
 
 
 class JobToken:

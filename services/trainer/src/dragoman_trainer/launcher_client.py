@@ -11,7 +11,7 @@ import grpc
 from dragoman.launcher.v1 import launcher_pb2 as pb
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common.errors import DragomanError
-from dragoman_trainer.call import JobToken, call_once, call_with_retries
+from dragoman_trainer.call import Credential, call_once, call_with_retries
 from dragoman_trainer.ports import JobCancelledError, Progress, Published
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class LauncherReporter:
     def __init__(
         self,
         channel: grpc.Channel,
-        token: JobToken,
+        token: Credential,
         job_id: str,
         *,
         monotonic_s: Callable[[], float] = time.monotonic,

@@ -11,7 +11,7 @@ import grpc
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
-from dragoman_trainer.call import JobToken, call_with_retries
+from dragoman_trainer.call import Credential, call_with_retries
 from dragoman_trainer.ports import Lineage, Published
 
 CHUNK_BYTES = 1 << 20
@@ -21,7 +21,7 @@ PUBLISH_TIMEOUT_S = 300.0
 class RegistryPublisher:
     """Publishes a package as the next version of one model."""
 
-    def __init__(self, channel: grpc.Channel, token: JobToken, *, model: str, job_id: str) -> None:
+    def __init__(self, channel: grpc.Channel, token: Credential, *, model: str, job_id: str) -> None:
         """Publish for one job over a channel that the caller closes."""
         self._stub = registry_pb2_grpc.RegistryServiceStub(channel)
         self._token = token

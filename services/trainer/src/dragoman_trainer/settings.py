@@ -40,7 +40,13 @@ class Settings:
     """The model to publish to. Needed with registry_target."""
 
     token_file: Path | None = None
-    """The job's token. Needed with a target."""
+    """The job's token. Needed with a target, or pod_token_file."""
+
+    pod_token_file: Path | None = None
+    """The token by which the cluster names this pod; the launcher gives the job's token for it."""
+
+    tls_ca_file: Path | None = None
+    """Certificates in PEM that launcher and registry are held to; unset calls them in plaintext."""
 
     launcher_target: str = ""
     """host:port to report progress to; empty reports to the log alone."""
@@ -57,7 +63,12 @@ class Settings:
         Raises:
             ValueError: a target without what it needs.
         """
-        if (self.launcher_target or self.registry_target) and (self.token_file is None or not self.job_id):
-            raise ValueError("LAUNCHER_TARGET and REGISTRY_TARGET need TOKEN_FILE and JOB_ID")
+        has_token = self.token_file is not None or self.pod_token_file is not None
+        if (self.launcher_target or self.registry_target) and not (has_token and self.job_id):
+            raise ValueError("LAUNCHER_TARGET and REGISTRY_TARGET need TOKEN_FILE (or POD_TOKEN_FILE) and JOB_ID")
+        if self.token_file is not None and self.pod_token_file is not None:
+            raise ValueError("TOKEN_FILE and POD_TOKEN_FILE: set one of them")
+        if self.pod_token_file is not None and not self.launcher_target:
+            raise ValueError("POD_TOKEN_FILE needs LAUNCHER_TARGET, where it is exchanged")
         if self.registry_target and not self.model:
             raise ValueError("REGISTRY_TARGET needs MODEL")
