@@ -18,7 +18,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from dragoman_common.errors import DragomanError, PermissionDeniedError, UnauthenticatedError, UnimplementedError
+from dragoman_common.errors import (
+    AuthFailure,
+    DragomanError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    UnimplementedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +79,9 @@ def bearer_token(metadata: Mapping[str, str | bytes]) -> str:
     """
     value = metadata.get("authorization", "")
     if not isinstance(value, str) or not value.lower().startswith("bearer ") or not value[7:].strip():
-        raise UnauthenticatedError("no credential: send the metadata entry `authorization: Bearer <token>`")
+        raise UnauthenticatedError(
+            "no credential: send the metadata entry `authorization: Bearer <token>`", failure=AuthFailure.NO_CREDENTIAL
+        )
     return value[7:].strip()
 
 

@@ -4,15 +4,17 @@
 
     bytes -> authenticate, policy -> deadline -> parse -> handler -> DragomanError to status, or reply
 
-Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. Requests
-are parsed here, not by grpcio, which answers INTERNAL for bytes that are the caller's fault. Anonymous calls, health's,
-have bounds of their own (anonymous.py).
+Authentication comes first and needs no parsed request: a malformed body without a token is UNAUTHENTICATED. A token is
+looked at before there is a handler; grpcio shows the client certificate only to the handler, so a call without a token
+is let in as far as that, its request unread. Requests are parsed here, not by grpcio, which answers INTERNAL for bytes
+that are the caller's fault. Anonymous calls, health's, have bounds of their own (anonymous.py).
 """
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,11 @@ from opentelemetry import context as trace_context
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from dragoman_common import deadline, telemetry
+from dragoman_common.admission import Admission
 from dragoman_common.anonymous import AnonymousCalls
-from dragoman_common.auth import ANYONE, Authenticator, Caller, PolicyTable, authorise, set_current_caller
+from dragoman_common.auth import ANYONE, Authenticator, Caller, PolicyTable, set_current_caller
 from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, UnavailableError
+from dragoman_common.peers import Peers
 from dragoman_common.refusals import Refusals
 from dragoman_common.status import code_of, status_details
 
@@ -53,6 +57,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         default_deadline_s: for calls with one reply that bring no deadline.
         max_deadline_s: the longest that any call lives, streams included.
         anonymous: bounds the calls of methods that are open to anyone.
+        peers: reads client certificates; None where there are none.
         draining: once set, new calls are refused with UNAVAILABLE, and methods named Watch... end with it, so that
             their callers go elsewhere. Health is still told.
     """
@@ -66,8 +71,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         max_deadline_s: float,
         anonymous: AnonymousCalls,
         draining: asyncio.Event,
+        peers: Peers | None = None,
     ) -> None:
-        self._authenticator = authenticator
         self._policy = policy
         self._default_deadline_s = default_deadline_s
         self._max_deadline_s = max_deadline_s
@@ -75,6 +80,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._draining = draining
         self._num_arrived = 0
         self._refusals = Refusals()
+        self._admission = Admission(policy, authenticator, peers, self._refusals)
 
     async def until_quiet(self, *, quiet_s: float, max_s: float) -> None:
         """Wait until no call has arrived for quiet_s, at most max_s.
@@ -97,7 +103,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
         try:
-            caller = authorise(method, self._policy, self._authenticator, metadata)
+            caller = self._admission.by_token(method, metadata)
             if self._draining.is_set() and not method.startswith(_HEALTH):
                 raise UnavailableError("the server is stopping; send the call again")
         except DragomanError as error:
@@ -105,13 +111,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return self._refusals.of(error, is_streaming=refused is not None and refused.request_streaming)
         handler = await continuation(handler_call_details)
         if handler is None:
-            return None
-        return self._wrapped(handler, method, caller, telemetry.context_from(metadata))
+            return None if caller else self._admission.not_served(method, metadata)
+        return self._wrapped(handler, method, caller, metadata)
 
-    def _wrapped(self, handler: Handler, method: str, caller: Caller, parent: trace_context.Context) -> Handler:
+    def _wrapped(
+        self, handler: Handler, method: str, token_caller: Caller | None, metadata: Mapping[str, str | bytes]
+    ) -> Handler:
         is_watch = _is_watch(method)
+        parent = telemetry.context_from(metadata)
         # grpcio would wait for the one request before the handler runs, with no bound on the time.
-        is_read_here = self._policy[method] == ANYONE and not handler.request_streaming
+        is_not_known = token_caller is None or self._policy[method] == ANYONE
+        is_read_here = is_not_known and not handler.request_streaming
+
+        admitted = functools.partial(
+            self._admission.admitted, method, token_caller, metadata, is_streaming=handler.request_streaming
+        )
 
         async def arguments(raw: Any) -> Any:
             parse = handler.request_deserializer
@@ -125,7 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async def answer() -> Any:
                 return await behaviour(await arguments(raw), context)
 
-            return await self._run(answer, method, caller, parent, context)
+            return await self._run(answer, method, admitted(raw, context), parent, context)
 
         async def many(raw: Any, context: Context) -> None:
             behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -141,7 +155,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 async for reply in replies:
                     await context.write(reply)
 
-            await self._run(send, method, caller, parent, context, is_stream=True)
+            await self._run(send, method, admitted(raw, context), parent, context, is_stream=True)
 
         make: Any = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -157,13 +171,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self,
         work: Callable[[], Awaitable[Any]],
         method: str,
-        caller: Caller,
+        admitted: Awaitable[Caller],
         parent: trace_context.Context,
         context: Context,
         *,
         is_stream: bool = False,
     ) -> Any:
-        set_current_caller(caller)
+        set_current_caller(await admitted)
         started_s = time.monotonic()
         given_s = context.time_remaining()
         fallback_s = self._max_deadline_s if is_stream else self._default_deadline_s
@@ -197,8 +211,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     refused = {"object": details.partition(": ")[0], "reason": details}
                     logger.error("audit: object refused", extra={"method": method, **refused})  # noqa: TRY400 - no defect of ours
                 # Given here, it would replace what the handler has set: load is told on a refusal, too.
-                trailer = (*(context.trailing_metadata() or ()), *status_details(error))
-                await context.abort(status, details, trailer)  # type: ignore[arg-type]
+                trailer = (*(context.trailing_metadata() or ()), *status_details(error))  # type: ignore[arg-type]
+                await context.abort(status, details, trailer)
             finally:
                 _duration_ms.record((time.monotonic() - started_s) * 1e3, {"method": method, "code": code})
 

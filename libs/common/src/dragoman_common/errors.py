@@ -19,6 +19,8 @@
 The message is for the caller: it names the field, the limit, and what to do. Services subclass by meaning.
 """
 
+from enum import StrEnum
+
 
 class DragomanError(Exception):
     """An error whose text the caller may read."""
@@ -32,8 +34,24 @@ class InvalidArgumentError(DragomanError):
     pass
 
 
+class AuthFailure(StrEnum):
+    """Why somebody was not let in: for meters, so a small set."""
+
+    NO_CREDENTIAL = "no_credential"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - a reason
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105 - a reason
+    UNKNOWN_KEY = "unknown_key"
+    CERTIFICATE = "certificate"
+    MISMATCH = "mismatch"
+    NOT_ALLOWED = "not_allowed"
+
+
 class UnauthenticatedError(DragomanError):
-    pass
+    """Who calls is not known. `failure` is for meters; the message is for the caller."""
+
+    def __init__(self, message: str, *, failure: AuthFailure = AuthFailure.INVALID_TOKEN) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class PermissionDeniedError(DragomanError):

@@ -11,7 +11,7 @@ identity may call is the policy table's.
 from collections.abc import Iterable, Mapping
 
 from dragoman_common.auth import BY_CERTIFICATE, PLATFORM, Caller
-from dragoman_common.errors import UnauthenticatedError
+from dragoman_common.errors import AuthFailure, UnauthenticatedError
 
 URI_PREFIX = "dragoman:identity/"
 AuthContext = Mapping[str, Iterable[bytes]]
@@ -56,7 +56,9 @@ class Peers:
         found = {uri.removeprefix(URI_PREFIX) for uri in uris if uri.startswith(URI_PREFIX)}
         found |= {self._dns_names[name] for name in names if name in self._dns_names}
         if len(found) > 1:
-            raise UnauthenticatedError("the client certificate names more than one identity")
+            raise UnauthenticatedError(
+                "the client certificate names more than one identity", failure=AuthFailure.CERTIFICATE
+            )
         return found.pop() if found else ""
 
     def caller(self, context: AuthContext, metadata: Mapping[str, str | bytes]) -> Caller:
@@ -69,10 +71,14 @@ class Peers:
         if not identity:
             raise UnauthenticatedError(
                 "no credential: send the metadata entry `authorization: Bearer <token>`, or a client certificate that "
-                f"names an identity ({URI_PREFIX}<name>)"
+                f"names an identity ({URI_PREFIX}<name>)",
+                failure=AuthFailure.NO_CREDENTIAL,
             )
         if identity not in BY_CERTIFICATE:
-            raise UnauthenticatedError("the client certificate's identity is not one that may call without a token")
+            raise UnauthenticatedError(
+                "the client certificate's identity is not one that may call without a token",
+                failure=AuthFailure.CERTIFICATE,
+            )
         tenant, subject = "", identity
         if identity in PLATFORM:
             tenant, said = _text(metadata, "dragoman-tenant"), _text(metadata, "dragoman-subject")
@@ -87,7 +93,9 @@ class Peers:
         """
         identity = self.identity(context)
         if identity and identity != caller.identity:
-            raise UnauthenticatedError("the token and the client certificate name different identities")
+            raise UnauthenticatedError(
+                "the token and the client certificate name different identities", failure=AuthFailure.MISMATCH
+            )
 
 
 def _text(metadata: Mapping[str, str | bytes], key: str) -> str:

@@ -9,7 +9,7 @@ of bytes, and for a bounded number of streams at once, for it is work done for c
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
@@ -40,15 +40,19 @@ class Refusals:
         """A handler that ends any kind of call with an error; `is_streaming` tells that its requests are a stream."""
 
         async def refuse(requests: AsyncIterator[bytes], context: Context) -> None:
-            if is_streaming and self._num_read_on < _MAX_STREAMS:
-                self._num_read_on += 1
-                try:
-                    await _read_on(requests)
-                finally:
-                    self._num_read_on -= 1
-            await context.abort(code_of(error), error.message, status_details(error))
+            await self.end(error, requests if is_streaming else None, context)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+    async def end(self, error: DragomanError, requests: AsyncIterator[bytes] | None, context: Context) -> NoReturn:
+        """End a call with an error, from within its handler; `requests` where they are a stream."""
+        if requests is not None and self._num_read_on < _MAX_STREAMS:
+            self._num_read_on += 1
+            try:
+                await _read_on(requests)
+            finally:
+                self._num_read_on -= 1
+        await context.abort(code_of(error), error.message, status_details(error))
 
 
 async def _read_on(requests: AsyncIterator[bytes]) -> None:

@@ -113,6 +113,7 @@ class Server:
             max_deadline_s=settings.max_deadline_ms / 1e3,
             anonymous=_anonymous_calls(settings),
             draining=self._draining,
+            peers=settings.tls.peers(),
         )
         self._server = grpc.aio.server(
             interceptors=[self._calls],

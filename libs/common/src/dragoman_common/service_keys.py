@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from dragoman_common.atomic import create_exclusive, write_atomic
 from dragoman_common.auth import PLATFORM, TENANT_BOUND, Caller, bearer_token
 from dragoman_common.clock import Clock, SystemClock
-from dragoman_common.errors import UnauthenticatedError
+from dragoman_common.errors import AuthFailure, UnauthenticatedError
 
 _ALGORITHM = "EdDSA"
 TOKEN_LIFETIME_S = 600
@@ -177,7 +177,9 @@ class ServiceTokenAuthenticator:
             owner = jwt.get_unverified_header(token).get("kid")
             key = self._trust.key_of(owner) if isinstance(owner, str) else None
             if key is None:
-                raise UnauthenticatedError("the token's key is not one that this installation trusts")
+                raise UnauthenticatedError(
+                    "the token's key is not one that this installation trusts", failure=AuthFailure.UNKNOWN_KEY
+                )
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -188,7 +190,9 @@ class ServiceTokenAuthenticator:
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "tenant"], "strict_aud": False},
             )
         except jwt.InvalidTokenError as error:
-            raise UnauthenticatedError(f"the service token does not hold: {error}") from None
+            is_late = isinstance(error, jwt.ExpiredSignatureError)
+            failure = AuthFailure.EXPIRED_TOKEN if is_late else AuthFailure.INVALID_TOKEN
+            raise UnauthenticatedError(f"the service token does not hold: {error}", failure=failure) from None
         _check_shape(claims)
         return claims
 

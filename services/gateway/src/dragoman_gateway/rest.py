@@ -17,9 +17,15 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from dragoman_common import deadline, telemetry
+from dragoman_common import auth_meter, deadline, telemetry
 from dragoman_common.auth import Authenticator, Caller, calling_as
-from dragoman_common.errors import DeadlineExceededError, DragomanError, InvalidArgumentError, OverloadedError
+from dragoman_common.errors import (
+    DeadlineExceededError,
+    DragomanError,
+    InvalidArgumentError,
+    OverloadedError,
+    UnauthenticatedError,
+)
 from dragoman_gateway import rest_codec
 from dragoman_gateway.call_meter import PREDICT, CallMeter
 from dragoman_gateway.callers import principal_of
@@ -144,14 +150,20 @@ class RestApi:
         finally:
             self._num_calls -= 1
 
+    def _caller(self, request: web.Request) -> Caller:
+        try:
+            return self._authenticator.authenticate({"authorization": request.headers.get("Authorization", "")})
+        except UnauthenticatedError as error:
+            auth_meter.count(error)
+            raise
+
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Everything that happens around every handler, in order."""
         parent = telemetry.context_from({key.lower(): value for key, value in request.headers.items()})
         try:
             if request.path in _OPEN_PATHS:
                 return await handler(request)
-            caller = self._authenticator.authenticate({"authorization": request.headers.get("Authorization", "")})
-            request[_CALLER] = caller
+            caller = request[_CALLER] = self._caller(request)
             with (
                 self._metered(request),
                 self._counted(),

@@ -21,7 +21,7 @@ import jwt
 
 from dragoman_common.auth import Caller, bearer_token
 from dragoman_common.clock import Clock
-from dragoman_common.errors import UnauthenticatedError
+from dragoman_common.errors import AuthFailure, UnauthenticatedError
 from dragoman_common.names import is_name
 from dragoman_gateway.user_keys import VerificationKey
 
@@ -91,7 +91,9 @@ class UserTokenAuthenticator:
         key = self._keys.get(kid) if isinstance(kid, str) else None
         # One text for both: a token that names the wrong algorithm learns nothing about the key.
         if key is None or header.get("alg") != key.algorithm:
-            raise UnauthenticatedError(f"the token is not signed by a key that is known here; {_RENEW}")
+            raise UnauthenticatedError(
+                f"the token is not signed by a key that is known here; {_RENEW}", failure=AuthFailure.UNKNOWN_KEY
+            )
         return key
 
     def _verified(self, token: str, key: VerificationKey) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class UserTokenAuthenticator:
         now_s, leeway_s = self._clock.now().timestamp(), self._rules.leeway_s
         issued_s, expires_s = _time(claims, "iat"), _time(claims, "exp")
         if expires_s + leeway_s <= now_s:
-            raise UnauthenticatedError(f"the token has expired; {_RENEW}")
+            raise UnauthenticatedError(f"the token has expired; {_RENEW}", failure=AuthFailure.EXPIRED_TOKEN)
         if issued_s - leeway_s > now_s or ("nbf" in claims and _time(claims, "nbf") - leeway_s > now_s):
             raise UnauthenticatedError("the token is not valid yet; check the clocks, or wait")
         if expires_s - issued_s > self._rules.max_lifetime_s:
