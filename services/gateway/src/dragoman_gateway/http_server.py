@@ -10,6 +10,8 @@ import asyncio
 import json
 import logging
 import os
+import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -58,9 +60,71 @@ class _Door(asyncio.Protocol):
             transport.write(_overload())
             transport.close()
             return
-        handler = self._server()
+        self._hand_on(transport)
+
+    def _hand_on(self, transport: asyncio.Transport) -> asyncio.Protocol:
+        handler: asyncio.Protocol = self._server()
         transport.set_protocol(handler)
         handler.connection_made(transport)
+        return handler
+
+
+class TlsHandshakes:
+    """The handshakes under way, which count as connections: nobody holds more of them than of those.
+
+    Args:
+        context: what the next connection is to be shown; another once the certificate was replaced.
+        timeout_s: how long a handshake may take.
+    """
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], timeout_s: float) -> None:
+        self.context = context
+        self.timeout_s = timeout_s
+        self.under_way: set[asyncio.Task[None]] = set()
+
+
+class _TlsDoor(_Door):
+    """As `_Door`, with a handshake first. What arrives with its end waits here for the handler."""
+
+    def __init__(self, server: web.Server, max_connections: int, handshakes: TlsHandshakes) -> None:
+        super().__init__(server, max_connections)
+        self._handshakes = handshakes
+        self._received = bytearray()
+        self._is_at_end = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream server, always
+        if len(self._server.connections) + len(self._handshakes.under_way) >= self._max_connections:
+            # No answer could be read before the handshake.
+            transport.abort()
+            return
+        task = asyncio.get_running_loop().create_task(self._shake_hands(transport))
+        self._handshakes.under_way.add(task)
+        task.add_done_callback(self._handshakes.under_way.discard)
+
+    async def _shake_hands(self, plain: asyncio.Transport) -> None:
+        loop, shakes = asyncio.get_running_loop(), self._handshakes
+        try:
+            transport = await loop.start_tls(
+                plain, self, shakes.context(), server_side=True, ssl_handshake_timeout=shakes.timeout_s
+            )
+        except (OSError, ssl.SSLError) as error:
+            _logger.debug("no TLS handshake", extra={"reason": type(error).__name__})
+            plain.abort()
+            return
+        if transport is None:
+            return
+        handler = self._hand_on(transport)
+        if self._received:
+            handler.data_received(bytes(self._received))
+        if self._is_at_end:
+            handler.eof_received()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+
+    def eof_received(self) -> None:
+        self._is_at_end = True
 
 
 class HttpServer:
@@ -73,6 +137,7 @@ class HttpServer:
         max_connections: at once; one more is answered with 503 and closed.
         read_timeout_s: a connection that has not sent a whole head by then is closed, an idle one too.
         grace_s: how long calls in flight may go on after `stop`.
+        context: what the next connection is to be shown; None is plaintext.
     """
 
     def __init__(
@@ -84,6 +149,7 @@ class HttpServer:
         max_connections: int,
         read_timeout_s: float,
         grace_s: float,
+        context: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self._runner = web.AppRunner(
             application,
@@ -100,6 +166,7 @@ class HttpServer:
         )
         self._listen = listen
         self._max_connections = max_connections
+        self._handshakes = TlsHandshakes(context, read_timeout_s) if context else None
         self._listener: asyncio.Server | None = None
         self._ready_file = ready_file
         self._stopped = asyncio.Event()
@@ -112,12 +179,17 @@ class HttpServer:
         server = self._runner.server
         assert server is not None  # noqa: S101 - set up above
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: _Door(server, self._max_connections), host.strip("[]"), int(port), reuse_port=False
+            lambda: self._door(server), host.strip("[]"), int(port), reuse_port=False
         )
         self.port = self._listener.sockets[0].getsockname()[1]
         if self._ready_file:
             write_atomic(self._ready_file, json.dumps({"port": self.port, "pid": os.getpid()}).encode())
         _logger.info("listening for HTTP", extra={"port": self.port})
+
+    def _door(self, server: web.Server) -> _Door:
+        if self._handshakes:
+            return _TlsDoor(server, self._max_connections, self._handshakes)
+        return _Door(server, self._max_connections)
 
     async def run(self) -> None:
         """Serve until `stop`."""
@@ -133,5 +205,7 @@ class HttpServer:
         """Let calls in flight end within the grace, then close."""
         if self._listener:
             self._listener.close()
+        for task in self._handshakes.under_way if self._handshakes else ():
+            task.cancel()
         await self._runner.cleanup()
         self._stopped.set()
