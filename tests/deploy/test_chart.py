@@ -33,6 +33,7 @@ SETS = {
     "minimal": MINIMAL,
     "small": (*MINIMAL, helm.VALUES / "small.yaml"),
     "production": (*MINIMAL, helm.VALUES / "production.yaml"),
+    "evaluation": (helm.VALUES / "evaluation.yaml",),
 }
 NEEDED = [
     "store.url",
@@ -58,18 +59,27 @@ def _rendered(request):
     return helm.objects(*SETS[request.param])
 
 
-def workloads(rendered):
+def controllers(rendered):
+    """Whatever keeps pods: services, and an evaluation's parts and tools."""
     return [one for one in rendered if one["kind"] in ("Deployment", "StatefulSet")]
 
 
+def workloads(rendered):
+    """The services."""
+    return [
+        one for one in controllers(rendered) if one["spec"]["template"]["spec"]["containers"][0]["name"] in SETTINGS
+    ]
+
+
 def pods(rendered):
-    return [(one["metadata"]["name"], one["spec"]["template"]["spec"]) for one in workloads(rendered)] + [
+    kept = [one for one in rendered if one["kind"] in ("Deployment", "StatefulSet", "Job")]
+    return [(one["metadata"]["name"], one["spec"]["template"]["spec"]) for one in kept] + [
         (one["metadata"]["name"], one["spec"]) for one in rendered if one["kind"] == "Pod"
     ]
 
 
 def environment(spec):
-    return {variable["name"]: variable["value"] for variable in spec["containers"][0].get("env", ())}
+    return {variable["name"]: variable.get("value", "") for variable in spec["containers"][0].get("env", ())}
 
 
 def settings_of(workload, folder):
@@ -116,13 +126,15 @@ def test_every_file_and_folder_that_a_setting_names_is_mounted(rendered):
     for name, spec in pods(rendered):
         mounts = {mount["mountPath"]: mount for mount in spec["containers"][0].get("volumeMounts", ())}
         for variable, value in environment(spec).items():
-            if value.startswith("/"):
-                (mount,) = [path for path in mounts if value == path or value.startswith(f"{path}/")]
-                is_written = variable.endswith(("_FOLDER", "_DIR"))
+            if value.startswith("/") and variable.startswith("DRAGOMAN_"):
+                (mount,) = [
+                    path for path in mounts if f"{value}/".startswith(f"{path}/") or path.startswith(f"{value}/")
+                ]
+                is_written = variable.endswith(("_FOLDER", "_DIR", "_CACHE"))
                 assert bool(mounts[mount].get("readOnly")) is not is_written, (name, variable)
         claims = [
             claim["metadata"]["name"]
-            for one in workloads(rendered)
+            for one in controllers(rendered)
             if one["metadata"]["name"] == name
             for claim in one["spec"].get("volumeClaimTemplates", ())
         ]
@@ -132,7 +144,7 @@ def test_every_file_and_folder_that_a_setting_names_is_mounted(rendered):
 
 def test_every_target_is_a_service_with_pods_behind_it_and_an_open_way_there(rendered):
     services = {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "Service"}
-    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in workloads(rendered)}
+    labels = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in controllers(rendered)}
     policies = [one["spec"] for one in rendered if one["kind"] == "NetworkPolicy"]
 
     def selected(selector, name):
@@ -166,7 +178,8 @@ def test_every_target_is_a_service_with_pods_behind_it_and_an_open_way_there(ren
                 edges.add((caller, callee))
     assert len(edges) >= 6
     # And no way that nobody needs: the monitor takes no service's calls.
-    assert not any(is_open("ingress", "from", "dragoman-monitor", other) for other in labels)
+    others = set(labels) - {"dragoman-client"}
+    assert not any(is_open("ingress", "from", "dragoman-monitor", other) for other in others)
 
 
 def test_every_pod_is_what_podsecurity_restricted_asks_for(rendered):
@@ -176,8 +189,8 @@ def test_every_pod_is_what_podsecurity_restricted_asks_for(rendered):
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
         kinds = {kind for volume in spec.get("volumes", ()) for kind in volume if kind != "name"}
-        assert kinds <= {"configMap", "secret", "emptyDir"}, name
-        for container in spec["containers"]:
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        for container in spec["containers"] + spec.get("initContainers", []):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -193,13 +206,14 @@ def test_no_pod_is_told_of_services_by_variables_that_its_service_would_refuse(r
 
 def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rendered):
     tokens = {name for name, spec in pods(rendered) if spec["automountServiceAccountToken"] is not False}
-    rules = [rule for one in rendered if one["kind"] == "Role" for rule in one["rules"]]
-    if tokens:
-        assert tokens == {"dragoman-launcher"}
+    roles = [one for one in rendered if one["kind"] == "Role" and not one["metadata"]["name"].endswith("-init")]
+    rules = [rule for one in roles for rule in one["rules"]]
+    if tokens - {"dragoman-init"}:
+        assert tokens - {"dragoman-init"} == {"dragoman-launcher"}
         rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
         assert set(rights) == {"jobs", "pods", "pods/log", "secrets", "services"}
         assert rights["secrets"] == {"create", "delete"}
-        assert {one["metadata"]["namespace"] for one in rendered if one["kind"] == "Role"} == {"training"}
+        assert {one["metadata"]["namespace"] for one in roles} <= {"training", helm.NAMESPACE}
     else:
         assert rules == []
     assert not [one for one in rendered if one["kind"].startswith("Cluster") or one["kind"] == "Secret"]
@@ -276,8 +290,9 @@ def test_every_image_that_the_chart_runs_is_one_that_is_built():
     built = {image.name for image in locks.IMAGES}
     used = {
         re.fullmatch(r"localhost/dragoman-([a-z-]+):0\.1\.0", spec["containers"][0]["image"])[1]
-        for name in ("minimal", "production")
-        for _, spec in pods(helm.objects(*SETS[name]))
+        for name in ("minimal", "production", "evaluation")
+        for pod, spec in pods(helm.objects(*SETS[name]))
+        if not pod.endswith(("-minio", "-kafka", "-postgres"))
     }
     schema = json.loads((helm.CHART / "values.schema.json").read_text())
     assert built == set(schema["properties"]["image"]["properties"]["digests"]["properties"])

@@ -48,8 +48,8 @@ capabilities: {drop: [ALL]}
 
 {{/* The event log, as the variables of a service that writes or reads it. */}}
 {{- define "dragoman.eventSettings" -}}
-{{- $events := .Values.events -}}
-EVENTS_URL: {{ required "events.url is needed: kafka://host:port" $events.url | quote }}
+{{- $events := include "dragoman.events" . | fromYaml -}}
+EVENTS_URL: {{ $events.url | quote }}
 KAFKA_TLS: {{ $events.tls | quote }}
 {{- if $events.caConfigMap }}
 KAFKA_CA_FILE: /etc/dragoman/events-ca/ca.pem
@@ -67,7 +67,7 @@ KAFKA_PREFIX: {{ . | quote }}
 
 {{/* The files that it needs for that: a list of (secret or configMap, name, folder). */}}
 {{- define "dragoman.eventFiles" -}}
-{{- $events := .Values.events -}}
+{{- $events := include "dragoman.events" . | fromYaml -}}
 {{- if $events.saslMechanism }}
 - {folder: events, secret: {{ required "events.credentialsSecret is needed with events.saslMechanism" $events.credentialsSecret | quote }}}
 {{- end }}
@@ -91,8 +91,9 @@ settings (name without prefix -> text), files (folder, secret or configMap), cla
 {{- $name := printf "%s-%s" (include "dragoman.name" .root) .component -}}
 {{- $prefix := printf "DRAGOMAN_%s_" (upper .service) -}}
 {{- $deadline := int .root.Values.deadlineSeconds -}}
-{{- $secret := required (printf "identity.keySecrets.%s is needed: a Secret with the key %s.pem" .service .service) (get .root.Values.identity.keySecrets .service) -}}
-{{- $trust := required "identity.trustConfigMap is needed" .root.Values.identity.trustConfigMap -}}
+{{- $identity := include "dragoman.identity" .root | fromYaml -}}
+{{- $secret := required (printf "identity.keySecrets.%s is needed: a Secret with the key %s.pem" .service .service) (get $identity.keySecrets .service) -}}
+{{- $trust := required "identity.trustConfigMap is needed" $identity.trustConfigMap -}}
 {{- $files := concat (list (dict "folder" "key" "secret" $secret) (dict "folder" "trust" "configMap" $trust)) (.files | default list) -}}
 {{- $base := dict
       "LISTEN" "0.0.0.0:9000"
@@ -106,6 +107,15 @@ settings (name without prefix -> text), files (folder, secret or configMap), cla
 {{- if hasKey $settings $key }}{{ fail (printf "%s.settings.%s: the chart sets it" $.service $key) }}{{ end }}
 {{- end -}}
 {{- $settings = merge $settings .values.settings -}}
+{{- $claim := .claim | default dict -}}
+{{- $folders := .folders | default list -}}
+{{- if $claim -}}
+{{- $_ := set $claim "storageClass" ($claim.storageClass | default .root.Values.storageClass) -}}
+{{- if eq $claim.storageClass "-" -}}
+{{- $folders = append $folders $claim -}}
+{{- $claim = dict -}}
+{{- end -}}
+{{- end -}}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
@@ -201,10 +211,10 @@ spec:
             {{- range $files }}
             - {name: {{ .folder }}, mountPath: /etc/dragoman/{{ .folder }}, readOnly: true}
             {{- end }}
-            {{- with .claim }}
+            {{- with $claim }}
             - {name: {{ .name }}, mountPath: /var/lib/dragoman/{{ .name }}}
             {{- end }}
-            {{- range .folders }}
+            {{- range $folders }}
             - {name: {{ .name }}, mountPath: /var/lib/dragoman/{{ .name }}}
             {{- end }}
       volumes:
@@ -216,10 +226,10 @@ spec:
         - {name: {{ .folder }}, configMap: {name: {{ .configMap | quote }}}}
         {{- end }}
         {{- end }}
-        {{- range .folders }}
+        {{- range $folders }}
         - {name: {{ .name }}, emptyDir: {sizeLimit: {{ .size | quote }}}}
         {{- end }}
-  {{- with .claim }}
+  {{- with $claim }}
   volumeClaimTemplates:
     - apiVersion: v1
       kind: PersistentVolumeClaim

@@ -1,0 +1,34 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# What evaluation.sample runs, once everything answers: data, training, alias, 20 texts whose labels are known. Repeating it
+# changes nothing: the data set is there, the request id names the same job, the alias stands.
+set -eu
+cd /etc/dragoman/sample
+
+step() { echo "$(date -u +%T) $*"; }
+
+step "waiting for the registry, the launcher and the gateway"
+until dragoman models >/dev/null 2>&1 && dragoman jobs list >/dev/null 2>&1; do sleep 1; done
+
+step "putting the data set into the store"
+[ -d "$DRAGOMAN_CACHE/data/sample" ] || dragoman data add sample train.csv test.csv >/dev/null
+dragoman data put sample
+
+step "training"
+dragoman train recipe.yaml --model sample --request-id sample-1
+
+step "letting version 1 answer"
+dragoman alias sample prod 1 --reason "the sample's first version"
+
+step "asking 20 texts whose labels are known"
+tries=0
+until answers=$(dragoman predict sample <texts.txt); do
+    # A worker has yet to load it.
+    tries=$((tries + 1))
+    [ "$tries" -lt 120 ] || exit 1
+    sleep 1
+done
+printf '%s\n' "$answers" | cut -f1 >/tmp/answers
+diff labels.txt /tmp/answers
+step "20 of 20 right"

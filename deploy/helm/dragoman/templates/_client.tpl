@@ -1,0 +1,45 @@
+{{/*
+SPDX-FileCopyrightText: 2026 The Dragoman Authors
+SPDX-License-Identifier: Apache-2.0
+
+What every pod with the `dragoman` command has: a home whose keys are the operator's and the users', and where the services are.
+*/}}
+
+{{/* The pod's own fields; `volumes` comes last, for others to follow. */}}
+{{- define "dragoman.clientPod" -}}
+{{- $name := include "dragoman.name" . -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {{- include "dragoman.podSecurity" . | nindent 2 }}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
+  - name: keys
+    projected:
+      defaultMode: 0440
+      sources:
+        - secret: {name: {{ $name }}-operator}
+        - secret: {name: {{ $name }}-users}
+{{- end }}
+
+{{/* The container's own fields; `volumeMounts` comes last, for others to follow. */}}
+{{- define "dragoman.clientContainer" -}}
+{{- $services := list -}}
+{{- range $service, $component := dict "registry" "registry" "launcher" "launcher" "monitor" "monitor" "worker" (printf "worker-%s" (first .Values.pools).name) -}}
+{{- $services = append $services (printf "%s=%s" $service (include "dragoman.target" (dict "root" $ "component" $component))) -}}
+{{- end -}}
+image: {{ include "dragoman.image" (dict "root" $ "image" "client") | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext: {{- include "dragoman.containerSecurity" . | nindent 2 }}
+env:
+  - {name: DRAGOMAN_HOME, value: /etc/dragoman/home}
+  - {name: DRAGOMAN_CACHE, value: /tmp/cache}
+  - {name: DRAGOMAN_TARGET, value: {{ printf "%s.%s.svc:9000" (include "dragoman.name" .) .Release.Namespace }}}
+  - {name: DRAGOMAN_SERVICES, value: {{ join "," $services | quote }}}
+resources: {requests: {cpu: 50m, memory: 96Mi, ephemeral-storage: 16Mi}, limits: {memory: 512Mi, ephemeral-storage: 512Mi}}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  - {name: keys, mountPath: /etc/dragoman/home/keys, readOnly: true}
+{{- end }}
