@@ -27,7 +27,7 @@ class AnonymousCalls:
     """
 
     def __init__(self, *, max_calls: int, max_watch_life_s: float) -> None:
-        self._max_calls = max_calls
+        self.max_calls = max_calls
         self._max_watch_life_s = max_watch_life_s
         self._num_running = {True: 0, False: 0}
 
@@ -41,10 +41,10 @@ class AnonymousCalls:
         Raises:
             OverloadedError: too many run.
         """
-        if self._num_running[is_watch] >= self._max_calls:
+        if self._num_running[is_watch] >= self.max_calls:
             what = "watches" if is_watch else "calls"
             raise OverloadedError(
-                f"{self._max_calls} {what} without a credential run already; try again later",
+                f"{self.max_calls} {what} without a credential run already; try again later",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._num_running[is_watch] += 1

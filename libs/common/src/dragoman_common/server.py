@@ -13,23 +13,22 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from opentelemetry.metrics import Observation
 
+from dragoman_common import telemetry
 from dragoman_common.anonymous import AnonymousCalls
 from dragoman_common.atomic import write_atomic
-from dragoman_common.auth import ANYONE, AUTHENTICATED, Authenticator, PolicyTable
+from dragoman_common.auth import AUTHENTICATED, Authenticator, PolicyTable
 from dragoman_common.calls import CallInterceptor
-from dragoman_common.tls import TlsSettings
-
-if TYPE_CHECKING:
-    Handler = grpc.RpcMethodHandler[Any, Any]
-else:
-    # The stubs' generics do not exist at run time.
-    Handler = Any
+from dragoman_common.health_port import HEALTH_POLICY, HealthPort
+from dragoman_common.method_recorder import Handler, MethodRecorder
+from dragoman_common.metrics_port import MetricsPort
+from dragoman_common.tls import ServerTls, TlsSettings
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class ServerSettings:
     listen: str = "127.0.0.1:0"
     """host:port; port 0 takes a free one, which the ready file names."""
     ready_file: Path | None = None
-    """Written when the port is bound: a JSON object with port and pid."""
+    """Written when the ports are bound: a JSON object with port and pid, and health_port and metrics_port if set."""
     key_file: Path
     """The service's own Ed25519 key (PKCS 8 PEM)."""
     trust_file: Path
@@ -71,6 +70,10 @@ class ServerSettings:
     """DEBUG, INFO, WARNING or ERROR."""
     otlp_endpoint: str | None = None
     """host:port of an OpenTelemetry collector; unset exports nothing."""
+    health_listen: str | None = None
+    """host:port where grpc.health.v1 alone is served, in the clear, for probes that speak no TLS; unset serves none."""
+    metrics_listen: str | None = None
+    """host:port where Prometheus reads GET /metrics, in the clear and without a credential; unset serves none."""
     tls: TlsSettings = field(default_factory=TlsSettings)
     """Certificates; unset is plaintext."""
 
@@ -105,7 +108,7 @@ class Server:
         self._settings = settings
         self._draining = asyncio.Event()
         self._health = health.aio.HealthServicer()
-        rows = {f"/grpc.health.v1.Health/{name}": ANYONE for name in ("Check", "Watch", "List")} | dict(policy)
+        rows = HEALTH_POLICY | dict(policy)
         self._calls = CallInterceptor(
             authenticator=authenticator,
             policy=rows,
@@ -115,12 +118,16 @@ class Server:
             draining=self._draining,
             peers=settings.tls.peers(),
         )
+        self._tls = settings.tls.server()
+        self._health_port = _health_port(settings, self._health, self._draining)
+        self._metrics_port = settings.metrics_listen and MetricsPort(settings.metrics_listen, telemetry.exposition)
+        self.ports: dict[str, int] = {}
         self._server = grpc.aio.server(
             interceptors=[self._calls],
             maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=_options(settings),
         )
-        recorder: Any = _Recorder(self._server)
+        recorder: Any = MethodRecorder(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, recorder)
         for service in services:
             service.register(service.servicer, recorder)
@@ -140,11 +147,17 @@ class Server:
         """Bind and listen; returns the port. Health says NOT_SERVING until `set_serving`."""
         await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         port: int
-        if tls := self._settings.tls.server():
-            port = self._server.add_secure_port(self._settings.listen, tls.credentials())
+        if self._tls:
+            _measure(self._tls)
+            port = self._server.add_secure_port(self._settings.listen, self._tls.credentials())
         else:
             port = self._server.add_insecure_port(self._settings.listen)
+        if self._health_port:
+            self.ports["health_port"] = await self._health_port.start()
+        if self._metrics_port:
+            self.ports["metrics_port"] = await self._metrics_port.start()
         await self._server.start()
+        self.ports["port"] = port
         return port
 
     async def set_serving(self, *, is_serving: bool) -> None:
@@ -164,6 +177,9 @@ class Server:
             await on_stop()
         await self._calls.until_quiet(quiet_s=_QUIET_S, max_s=_MAX_UNQUIET_S)
         await self._server.stop(self._settings.drain_grace_ms / 1e3)
+        for port in (self._health_port, self._metrics_port):
+            if port:
+                await port.close()
 
 
 async def serve(
@@ -199,7 +215,7 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     port = await server.start()
     if settings.ready_file:
-        write_atomic(settings.ready_file, json.dumps({"port": port, "pid": os.getpid()}).encode())
+        write_atomic(settings.ready_file, json.dumps(server.ports | {"pid": os.getpid()}).encode())
     logger.info("listening", extra={"port": port})
     tasks = [asyncio.create_task(coroutine) for coroutine in background]
     tasks.append(asyncio.create_task(_become_ready(server, readiness)))
@@ -241,6 +257,30 @@ def _anonymous_calls(settings: ServerSettings) -> AnonymousCalls:
     )
 
 
+def _health_port(
+    settings: ServerSettings, servicer: health.aio.HealthServicer, draining: asyncio.Event
+) -> HealthPort | None:
+    if settings.health_listen is None:
+        return None
+    anonymous = _anonymous_calls(settings)
+    return HealthPort(
+        settings.health_listen,
+        servicer,
+        anonymous=anonymous,
+        max_concurrent_rpcs=4 * anonymous.max_calls,
+        draining=draining,
+    )
+
+
+def _measure(tls: ServerTls) -> None:
+    telemetry.meter("dragoman.server").create_observable_gauge(
+        "dragoman.tls.certificate_end",
+        [lambda _: [Observation(tls.ends_s())]],
+        unit="s",
+        description="When the certificate that the server shows ends, in seconds since 1970",
+    )
+
+
 def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
     return [
         # Two servers that share a port in silence is a fault that shows up as every second call failing.
@@ -252,20 +292,3 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ]
-
-
-class _Recorder:
-    """Passes registrations on to the server and keeps what was registered: the truth about what is served."""
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-        self.methods: dict[str, Handler] = {}
-        self.service_names: list[str] = []
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        self.service_names.append(service)
-        self.methods |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
-        self._server.add_registered_method_handlers(service, handlers)
