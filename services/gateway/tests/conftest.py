@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dragoman_common.testing import FakeClock
+from dragoman_gateway.admission import ServiceTimes
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.limits import Limits
@@ -19,6 +20,7 @@ from dragoman_gateway.models import ModelDirectory
 from dragoman_gateway.pipeline import Call, Pipeline
 from dragoman_gateway.policy import Principal
 from dragoman_gateway.recent import RecentCalls
+from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
 from dragoman_gateway.selector import parse_selector
 from dragoman_gateway.version import ServedVersion, VersionKey
@@ -86,9 +88,11 @@ class World:
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     recent: RecentCalls = field(default_factory=lambda: RecentCalls(max_calls=3))
     aliases: AliasTable = field(default_factory=AliasTable)
-    workers: WorkerTable = field(default_factory=lambda: WorkerTable(random.Random(7)))
+    retries: RetryBudget = field(default_factory=RetryBudget)
+    service_times: ServiceTimes = field(default_factory=ServiceTimes)
 
     def __post_init__(self):
+        self.workers = WorkerTable(random.Random(7), self.clock)
         self.catalogue = MemoryCatalogue(withdrawals=self.withdrawals)
         self.router = Router(
             self.aliases,
@@ -103,7 +107,16 @@ class World:
         self.pipeline = Pipeline(
             router=self.router,
             tokenizer=self.tokenizer,
-            dispatcher=Dispatcher(self.router, self.workers, self.scorer, self.budget),
+            dispatcher=Dispatcher(
+                self.router,
+                self.workers,
+                self.scorer,
+                self.budget,
+                clock=self.clock,
+                retries=self.retries,
+                service_times=self.service_times,
+                choice=random.Random(7),
+            ),
             journal=self.journal,
             recent=self.recent,
             limits=self.limits,
@@ -170,6 +183,14 @@ def fake_platform():
 def many_workers():
     """The module beside this one: workers on one port of several addresses, and a name that a test resolves."""
     return _module("many_workers")
+
+
+@pytest.fixture
+async def scene(many_workers, fake_platform, running_gateway):
+    """A fleet that follows a name, and as many fake workers behind it as the test adds."""
+    made = _module("fleet_scene").scene_running(many_workers, fake_platform, running_gateway.eventually)
+    async with made as scene:
+        yield scene
 
 
 @pytest.fixture(scope="session")

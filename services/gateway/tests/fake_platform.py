@@ -269,6 +269,7 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer, oip_pb2_grpc.GRPCInferenceSe
         self.states = {}
         self.failures = []
         self.calls = []
+        self.trailer = ()
         self.was_called = asyncio.Event()
         self.is_open = asyncio.Event()
         self.is_open.set()
@@ -295,6 +296,7 @@ class Worker(worker_pb2_grpc.WorkerServiceServicer, oip_pb2_grpc.GRPCInferenceSe
     async def ModelInfer(self, request, context):
         caller = current_caller()
         self.calls.append((caller.tenant, request.model_name, request.model_version))
+        context.set_trailing_metadata(self.trailer)
         self.was_called.set()
         await self.is_open.wait()
         if self.failures:

@@ -114,7 +114,7 @@ async def test_rest_caps_a_body_that_does_not_tell_its_length(http):
 async def test_rest_passes_on_permissions_and_failures(http, gateway, fake_platform):
     token = gateway.platform.token(models=["bbc"])
     assert (await http("POST", "/v2/models/r8/infer", token=token, json=body("a")))[0] == 403
-    gateway.platform.worker.failures = [fake_platform.unavailable(), fake_platform.unavailable()]
+    gateway.platform.worker.failures = [fake_platform.unavailable() for _ in range(3)]
     status, _, headers = await http("POST", "/v2/models/r8/infer", json=body("a"))
     assert (status, headers["Retry-After"]) == (503, "1")
     gateway.platform.worker.failures = [RuntimeError("a defect"), RuntimeError("a defect")]

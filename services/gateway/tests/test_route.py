@@ -5,6 +5,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -195,7 +196,9 @@ def test_the_less_loaded_of_two_wins(make):
     table.update("busy", WorkerReport(states={make.key(): "READY"}, num_waiting=3))
     table.update("idle", WorkerReport(states={make.key(): "READY"}))
     assert {table.choose(make.key()) for _ in range(20)} == {"idle"}
-    with table.in_flight("idle"), table.in_flight("idle"), table.in_flight("idle"), table.in_flight("idle"):
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(table.in_flight("idle", 1, lambda: None))
         assert {table.choose(make.key()) for _ in range(20)} == {"busy"}
     assert table.choose(make.key()) == "idle"
 

@@ -146,7 +146,7 @@ async def test_a_call_whose_worker_left_goes_to_it_again_when_it_is_back(gateway
     gateway.platform.worker.failures = [fake_platform.unavailable()]
     assert (await gateway.classify("oil")).version == 1
     assert len(gateway.platform.worker.calls) == 2
-    gateway.platform.worker.failures = [fake_platform.unavailable(), fake_platform.unavailable()]
+    gateway.platform.worker.failures = [fake_platform.unavailable() for _ in range(3)]
     code, details = await gateway.refused(gateway.classify("oil"))
     assert (code, "worker" in details) == (grpc.StatusCode.UNAVAILABLE, True)
     assert [event.code for event in await gateway.eventually(lambda: _at_least(gateway, 2))] == ["OK", "UNAVAILABLE"]

@@ -21,6 +21,7 @@ from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_events.opening import open_log
 from dragoman_gateway import oip, servicer
+from dragoman_gateway.admission import ServiceTimes
 from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
 from dragoman_gateway.call_meter import CallMeter, code_name
@@ -39,6 +40,7 @@ from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, fetch_key_list
 from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.rest import RestApi
+from dragoman_gateway.retry_budget import MIN_BURST, RetryBudget
 from dragoman_gateway.route import Router
 from dragoman_gateway.settings import Settings
 from dragoman_gateway.spool import Spool
@@ -79,19 +81,29 @@ async def run(config: Settings) -> None:
     keys = await asyncio.to_thread(load_keys, config.registry_keys_file, config.key_list_file, audit)
     tokens = KeyTokens(ServiceKey.load(config.server.key_file))
 
-    def channel(target: str, audience: str) -> grpc.aio.Channel:
-        return connect(target, audience=audience, tokens=tokens, max_message_bytes=config.server.max_message_bytes)
+    tls, http_tls = config.server.tls.channels(), config.server.tls.server()
 
-    def worker_channel(address: str, _server_name: str) -> grpc.aio.Channel:
-        # Without TLS nothing is verified by the name that the address was found by.
-        return channel(address, "worker")
+    def channel(target: str, audience: str, server_name: str = "") -> grpc.aio.Channel:
+        return connect(
+            target,
+            audience=audience,
+            tokens=tokens,
+            max_message_bytes=config.server.max_message_bytes,
+            tls=tls,
+            server_name=server_name,
+        )
+
+    def worker_channel(address: str, server_name: str) -> grpc.aio.Channel:
+        # A certificate holds the name that the address was found by.
+        return channel(address, "worker", server_name)
 
     registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
     log = open_log(config.events_url, config.kafka)
     spool = Spool(config.spool_folder) if config.spool_folder else None
 
-    table = WorkerTable(random.SystemRandom())
-    workers = WorkerClient(timeout_s=config.worker_timeout_ms / 1e3)
+    choice = random.SystemRandom()
+    table = WorkerTable(choice, clock)
+    workers = WorkerClient(timeout_s=config.worker_timeout_ms / 1e3, on_load=table.update_load)
     resolver = Resolver()
     fleet = WorkerFleet(config.workers, resolver, worker_channel, table, workers)
     withdrawals = Withdrawals()
@@ -138,7 +150,17 @@ async def run(config: Settings) -> None:
     pipeline = Pipeline(
         router=router,
         tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
-        dispatcher=Dispatcher(router, table, workers, deadline),
+        dispatcher=Dispatcher(
+            router,
+            table,
+            workers,
+            deadline,
+            clock=clock,
+            # A worker that dies takes its calls along at once: at most half of all where there are two.
+            retries=RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2)),
+            service_times=ServiceTimes(),
+            choice=choice,
+        ),
         journal=journal,
         recent=recent,
         limits=limits,
@@ -165,6 +187,7 @@ async def run(config: Settings) -> None:
         max_connections=config.http_max_connections,
         read_timeout_s=config.http_read_timeout_ms / 1e3,
         grace_s=config.server.drain_grace_ms / 1e3,
+        context=http_tls.context if http_tls else None,
     )
     services = [
         Service(
@@ -215,7 +238,7 @@ def main() -> None:
     """Entry point: `python -m dragoman_gateway`."""
     config = settings.load(Settings, os.environ, prefix="DRAGOMAN_GATEWAY_")
     logs.configure("gateway", config.server.log_level)
-    telemetry.configure("gateway", config.server.otlp_endpoint)
+    telemetry.configure("gateway", config.server.otlp_endpoint, config.server.metrics_listen)
     try:
         asyncio.run(run(config))
     except (UserKeysError, DragomanError) as error:

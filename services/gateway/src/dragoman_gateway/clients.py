@@ -11,7 +11,7 @@ and never reads as if the user's token were refused.
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import numpy as np
@@ -26,10 +26,18 @@ from dragoman_common.errors import (
     UnimplementedError,
 )
 from dragoman_common.status import translated
+from dragoman_gateway.load import LoadReport
+from dragoman_gateway.orca import report_from_trailer
 from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.ports import EncodedRows, Scores
 from dragoman_gateway.version import VersionKey
 from inference import oip_pb2, oip_pb2_grpc
+
+
+class OnLoad(Protocol):
+    def __call__(self, address: str, report: LoadReport, /, *, ended_tokens: int) -> None:
+        """A worker told its load at the end of a call of so many tokens."""
+        ...
 
 
 @contextmanager
@@ -81,9 +89,11 @@ class TokenizerClient:
 class WorkerClient:
     """See ports.Scorer. Channels come and go with the workers (fleet.py)."""
 
-    def __init__(self, *, timeout_s: float) -> None:
+    def __init__(self, *, timeout_s: float, on_load: OnLoad | None = None) -> None:
+        """Give each call at most `timeout_s`, and `on_load` the load report that came with its end."""
         self._lines: dict[str, _Line] = {}
         self._timeout_s = timeout_s
+        self._on_load = on_load
 
     def add(self, address: str, channel: grpc.aio.Channel) -> None:
         """Calls to `address` go by this channel from now on."""
@@ -98,11 +108,19 @@ class WorkerClient:
         if line is None:
             raise UnavailableError("the worker has gone; send the call again")
         with calling("worker"), line.used():
+            call = line.stub.ModelInfer(_infer_request(key, rows), timeout=self._timeout_s)
             try:
-                response = await line.stub.ModelInfer(_infer_request(key, rows), timeout=self._timeout_s)
+                response = await call
             except grpc.aio.AioRpcError as failure:
+                self._told(address, failure.trailing_metadata(), rows)
                 raise _as_unavailable_when_gone(failure) from failure
+            self._told(address, await call.trailing_metadata(), rows)
         return _scores(response, len(rows.lengths))
+
+    def _told(self, address: str, trailer: Any, rows: EncodedRows) -> None:
+        report = report_from_trailer(trailer)
+        if report is not None and self._on_load is not None:
+            self._on_load(address, report, ended_tokens=len(rows.token_ids))
 
 
 class _Line:

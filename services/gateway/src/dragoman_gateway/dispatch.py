@@ -1,44 +1,131 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Sends encoded rows to a worker, and once more when the first attempt found it away: scoring twice harms nobody.
+"""Sends encoded rows to a worker, and to another when that one is away or full: the one place where calls are retried.
 
-EncodedRows -> Router.hold (a ready worker, the less loaded of two) -> Scorer.score -> scores
+    EncodedRows -> Router.hold (a ready worker, the less loaded of two) -> Scorer.score -> scores
+                        ^---- at most MAX_ATTEMPTS, each elsewhere where possible, within budget and deadline
+
+Scoring twice harms nobody, so an attempt that found its worker away (UNAVAILABLE) is safe to repeat; one that a worker
+refused as overloaded is repeated only where another is less loaded. Nothing else is: a defect, a refused input and a
+passed deadline are answers.
 """
 
 import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from dragoman_common.errors import UnavailableError
+from dragoman_common.clock import Clock
+from dragoman_common.errors import DeadlineExceededError, DragomanError, OverloadedError, UnavailableError
+from dragoman_gateway.admission import ServiceTimes, check_time
+from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.ports import Budget, EncodedRows, Scorer, Scores
+from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
-from dragoman_gateway.version import ServedVersion
+from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_gateway.workers import WorkerTable
 
-_RETRY_PAUSE_S = 0.05
-"""Before the second attempt: long enough for a worker to report that its model process is gone."""
+MAX_ATTEMPTS = 3
+_FIRST_PAUSE_S = 0.05
+"""Before the second attempt: long enough for a worker to report that its model process is gone. Doubled for a third."""
 
 
 class Dispatcher:
-    def __init__(self, router: Router, workers: WorkerTable, scorer: Scorer, budget: Budget) -> None:
+    """The attempts of calls. `retries` and `service_times` are shared by all of them."""
+
+    def __init__(
+        self,
+        router: Router,
+        workers: WorkerTable,
+        scorer: Scorer,
+        budget: Budget,
+        *,
+        clock: Clock,
+        retries: RetryBudget,
+        service_times: ServiceTimes,
+        choice: random.Random,
+    ) -> None:
         self._router = router
         self._workers = workers
         self._scorer = scorer
         self._budget = budget
+        self._clock = clock
+        self._retries = retries
+        self._service_times = service_times
+        self._choice = choice
+
+    def check_time(self, key: VersionKey) -> None:
+        """Let a call pass whose time covers what a call to the version takes now; see admission.py.
+
+        Raises:
+            OverloadedError: it does not.
+        """
+        check_time(
+            key,
+            left_s=self._budget.remaining_s(),
+            queue_times_s=self._workers.queue_times_s(key),
+            recent_s=self._service_times.recent_s(key, self._clock.monotonic_s()),
+        )
 
     async def dispatch(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         """Scores [N, C] from a worker that holds the version.
 
         Raises:
             VersionNotPlacedError: no worker will load the version, or all let it go meanwhile.
-            UnavailableError: two attempts found their worker away, or none became ready.
+            UnavailableError: the attempts found their workers away, or none became ready.
+            OverloadedError: a worker refused, and no other is less loaded.
         """
-        address = await self._router.hold(version.key)
-        try:
-            return await self._attempt(address, version, rows)
-        except UnavailableError:
-            self._budget.check("the second attempt")
-            await asyncio.sleep(_RETRY_PAUSE_S)
-        return await self._attempt(await self._router.hold(version.key, avoid=address), version, rows)
+        self._retries.count_call()
+        tried: set[str] = set()
+        pause_s = _FIRST_PAUSE_S
+        for num_left in reversed(range(MAX_ATTEMPTS)):
+            address = await self._router.hold(version.key, tried=tried)
+            try:
+                return await self._attempt(address, version, rows)
+            except (UnavailableError, OverloadedError) as error:
+                tried.add(address)
+                # Jitter keeps the calls that lost one worker from coming to the next all at once.
+                wait_s = pause_s * self._choice.uniform(0.5, 1.5)
+                if num_left == 0 or not self._may_retry(version.key, error, address, tried, wait_s):
+                    raise
+            await asyncio.sleep(wait_s)
+            pause_s *= 2
+        raise AssertionError("unreachable")
+
+    def _may_retry(self, key: VersionKey, error: DragomanError, address: str, tried: set[str], wait_s: float) -> bool:
+        left_s = self._budget.remaining_s()
+        if left_s is not None and left_s <= wait_s:
+            return False
+        if isinstance(error, OverloadedError) and not self._workers.has_less_loaded(key, than=address, tried=tried):
+            return False
+        return self._retries.take()
 
     async def _attempt(self, address: str, version: ServedVersion, rows: EncodedRows) -> Scores:
-        with self._workers.in_flight(address):
-            return await self._scorer.score(address, version.key, rows)
+        began_s = self._clock.monotonic_s()
+        with self._judged(address, version.key, began_s):
+            try:
+                async with asyncio.timeout(None) as given_up:
+                    now = asyncio.get_running_loop().time
+                    with self._workers.in_flight(address, len(rows.token_ids), lambda: given_up.reschedule(now())):
+                        return await self._scorer.score(address, version.key, rows)
+            except TimeoutError as error:
+                raise UnavailableError("the worker has fallen silent; send the call again") from error
+
+    @contextmanager
+    def _judged(self, address: str, key: VersionKey, began_s: float) -> Iterator[None]:
+        """Around an attempt: whose fault its end was, and how long it took."""
+        try:
+            yield
+        except (UnavailableError, ContractBrokenError):
+            self._workers.ended(address, is_failure=True)
+            raise
+        except (DeadlineExceededError, asyncio.CancelledError):
+            # It took at least that long, by nobody's fault that is known.
+            self._ended(key, began_s)
+            raise
+        self._ended(key, began_s)
+        self._workers.ended(address, is_failure=False)
+
+    def _ended(self, key: VersionKey, began_s: float) -> None:
+        now_s = self._clock.monotonic_s()
+        self._service_times.ended(key, now_s, now_s - began_s)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every worker there is: one channel and one follower per address, from the day it is found to its last call.
 
-    names -> Resolver -> addresses -> Member: channel, WatchLoaded -> WorkerTable;  WorkerClient sends on the channel
+    names -> Resolver -> addresses -> Member: channel, WatchLoaded and ORCA -> WorkerTable
+                                      WorkerClient sends on the channel
 
 An address that has gone from its name is drained: it gets no new call while another worker can take it, its calls in
 flight end, and it is forgotten once its watch is broken too. A worker whose watch breaks is not routed to from that
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import grpc
 
 from dragoman_gateway.clients import WorkerClient
+from dragoman_gateway.orca import watch_load
 from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.targets import WorkerTarget
 from dragoman_gateway.worker_watch import watch_worker
@@ -91,11 +93,15 @@ class WorkerFleet:
         channel = self._open_channel(address, member.target.endpoint.host)
         self._client.add(address, channel)
         try:
-            await watch_worker(
-                address, member.target.pool, channel, self._table, on_report=on_report, on_broken=on_broken
-            )
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch_load(address, channel, self._table))
+                group.create_task(
+                    watch_worker(
+                        address, member.target.pool, channel, self._table, on_report=on_report, on_broken=on_broken
+                    )
+                )
         finally:
-            self._table.drop(address)
+            self._table.forget(address)
             # The name may come back while the last calls end: that is another member, with a channel of its own.
             del self._members[address]
             last_calls = self._client.remove(address)

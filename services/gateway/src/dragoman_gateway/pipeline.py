@@ -152,6 +152,7 @@ class Pipeline:
     async def _predict(self, call: Call, version: ServedVersion) -> tuple[RowOutcome, ...]:
         # Admit: the deadline and the limits; tenant quotas join here.
         self._budget.check("admission")
+        self._dispatcher.check_time(version.key)
         self._journal.check_room(version.key.tenant)
         sizes = self._limits.check_texts(call.texts, field=call.field, max_bytes=version.max_text_bytes)
         # Guard input: none yet. Cache: none yet.

@@ -10,7 +10,7 @@ will be drawn in `resolve`.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from dragoman_common.clock import Clock
@@ -126,10 +126,10 @@ class Router:
                 continue
             return Route(version=version)
 
-    async def hold(self, key: VersionKey, *, avoid: str | None = None) -> str:
+    async def hold(self, key: VersionKey, *, tried: Collection[str] = ()) -> str:
         """The worker for the next attempt; while a wanted version is on its way, the call waits for it.
 
-        The wait is bounded by `max_hold_s`, and by the caller's own deadline around it. `avoid` is passed over where
+        The wait is bounded by `max_hold_s`, and by the caller's own deadline around it. `tried` are passed over where
         another worker is ready.
 
         Raises:
@@ -140,7 +140,7 @@ class Router:
             async with asyncio.timeout(self._max_hold_s):
                 while True:
                     change = self._workers.next_change()
-                    address = self._workers.choose(key, avoid=avoid)
+                    address = self._workers.choose(key, tried=tried)
                     if address is not None:
                         return address
                     self._check_expected(key)
