@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from dragoman.common.v1 import signed_pb2
+from dragoman.registry.v1 import data_pb2_grpc, registry_pb2_grpc
 from dragoman.registry.v1 import registry_pb2 as pb
-from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.auth import PLATFORM, TENANT_BOUND
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
@@ -30,6 +30,7 @@ from dragoman_models.tensors import write_tensors
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry.__main__ import Assembled, assemble
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.data_servicer import DATA_POLICY
 from dragoman_registry.memory import MemoryStore
 from dragoman_registry.policy import POLICY
 from dragoman_registry.ports import ObjectStore
@@ -210,13 +211,31 @@ class Registry:
             yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
 
     @asynccontextmanager
+    async def data(
+        self, identity: str = "operator", tenant: str = "acme"
+    ) -> AsyncIterator[data_pb2_grpc.DataServiceStub]:
+        async with self.server.channel(identity, tenant=tenant) as channel:
+            yield data_pb2_grpc.DataServiceStub(channel)
+
+    @asynccontextmanager
+    async def job_data(self, job_id: str, tenant: str = "acme") -> AsyncIterator[data_pb2_grpc.DataServiceStub]:
+        """DataService as a training job calls it."""
+        async with self.job_channel(job_id, tenant) as channel:
+            yield data_pb2_grpc.DataServiceStub(channel)
+
+    @asynccontextmanager
     async def job(self, job_id: str, tenant: str = "acme") -> AsyncIterator[Client]:
         """A client with the token of a training job."""
+        async with self.job_channel(job_id, tenant) as channel:
+            yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
+
+    @asynccontextmanager
+    async def job_channel(self, job_id: str, tenant: str) -> AsyncIterator[grpc.aio.Channel]:
         token = self.server.keys.key("launcher").token(
             audience="registry", clock=SystemClock(), tenant=tenant, identity="trainer", job_id=job_id, job_model="r8"
         )
         async with connect(self.server.target, audience="registry", tokens=FixedToken(token)) as channel:
-            yield Client(registry_pb2_grpc.RegistryServiceStub(channel))
+            yield channel
 
 
 @dataclass
@@ -248,8 +267,12 @@ class Starter:
         key = key or self.key
         parts = assemble(config, store=store, key=key, trusted=trusted or VerifyingKeys([key.public_key]), log=log)
         await parts.upkeep.begin()
-        service = Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=parts.servicer)
-        async with running([service], POLICY, name="registry", keys=self.keys) as server:
+        services = [
+            Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=parts.servicer),
+            Service(register=data_pb2_grpc.add_DataServiceServicer_to_server, servicer=parts.data_servicer),
+        ]
+        policy = {**POLICY, **DATA_POLICY}
+        async with running(services, policy, name="registry", keys=self.keys) as server:
             yield Registry(store=store, key=key, log=log, server=server, parts=parts)
 
 

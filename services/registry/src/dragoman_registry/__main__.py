@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman.registry.v1 import data_pb2_grpc, registry_pb2_grpc
 from dragoman_common import logs, settings, telemetry
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError, InvalidArgumentError
@@ -23,6 +23,9 @@ from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.chain_repair import ChainRepairs
+from dragoman_registry.checkpoint_book import CheckpointBook
+from dragoman_registry.data_book import DataBook
+from dragoman_registry.data_servicer import DATA_POLICY, DataServicer
 from dragoman_registry.download import Downloads
 from dragoman_registry.event_log import EventLogNews, NoNews
 from dragoman_registry.event_wake import EventWake
@@ -73,10 +76,13 @@ async def run(config: RegistrySettings) -> None:
         if config.resign_at_start:
             await service.resigner.run()
         await serve(
-            [Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=service.servicer)],
+            [
+                Service(register=registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer=service.servicer),
+                Service(register=data_pb2_grpc.add_DataServiceServicer_to_server, servicer=service.data_servicer),
+            ],
             config.server,
             authenticator=ServiceTokenAuthenticator(TrustStore.load(config.server.trust_file), audience="registry"),
-            policy=POLICY,
+            policy={**POLICY, **DATA_POLICY},
             background=[
                 service.upkeep.run(config.scan_period_s),
                 collect_forever(service.collector, config.gc_period_s),
@@ -134,6 +140,7 @@ class Assembled:
     """The service on a store: what answers, and what runs beside."""
 
     servicer: RegistryServicer
+    data_servicer: DataServicer
     catalog: Catalog
     upkeep: Upkeep
     resigner: Resigner
@@ -169,8 +176,11 @@ def assemble(
         policies=policies,
         defaults=defaults,
     )
+    intents = Intents(store=store, clock=clock, lifetime_s=config.intent_lifetime_s)
+    data = DataBook(store=store, keys=trusted, key=key, clock=clock, intents=intents)
     collector = Collector(
         store=store,
+        data=data,
         keys=trusted,
         catalog=catalog,
         clock=clock,
@@ -188,7 +198,7 @@ def assemble(
             key=key,
             news=news,
             clock=clock,
-            intents=Intents(store=store, clock=clock, lifetime_s=config.intent_lifetime_s),
+            intents=intents,
         ),
         promotion=promotion,
         downloads=Downloads(store),
@@ -212,12 +222,23 @@ def assemble(
     key_file = KeyFile(
         config.verifying_keys_file, trusted=trusted, key=key, memories=(reader, policies, heads, catalog)
     )
+    checkpoints = CheckpointBook(
+        store=store,
+        keys=trusted,
+        key=key,
+        clock=clock,
+        lifetime_s=config.checkpoint_lifetime_s,
+        max_bytes=config.max_checkpoint_bytes,
+    )
     return Assembled(
         servicer=servicer,
+        data_servicer=DataServicer(settings=config, data=data, checkpoints=checkpoints, downloads=Downloads(store)),
         catalog=catalog,
         collector=collector,
         upkeep=Upkeep(store=store, catalog=catalog, policies=policies, heads=heads, key_file=key_file),
-        resigner=Resigner(store=store, reader=reader, catalog=catalog, policies=policies, heads=heads, key=key),
+        resigner=Resigner(
+            store=store, reader=reader, catalog=catalog, policies=policies, heads=heads, data=data, key=key
+        ),
     )
 
 
@@ -225,7 +246,7 @@ def main() -> None:
     """Read the settings, serve, and say in one line why not."""
     config = settings.load(RegistrySettings, os.environ, prefix="DRAGOMAN_REGISTRY_")
     logs.configure("registry", config.server.log_level)
-    telemetry.configure("registry", config.server.otlp_endpoint)
+    telemetry.configure("registry", config.server.otlp_endpoint, config.server.metrics_listen)
     try:
         asyncio.run(run(config))
     except DragomanError as error:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dragoman.common.v1 import signed_pb2
+from dragoman.registry.v1 import data_pb2 as data_pb
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.file_digest import FileDigest
@@ -15,6 +16,7 @@ from dragoman_models.record import Lineage
 from dragoman_registry.alias import StoredEvent
 from dragoman_registry.basis_convert import basis_to_pb
 from dragoman_registry.catalog import ModelEntry
+from dragoman_registry.data_book import StoredDataSet
 from dragoman_registry.model_version import StoredTombstone, StoredVersion
 from dragoman_registry.upload import Chunk
 
@@ -114,6 +116,23 @@ def lineage_from_pb(message: pb.Lineage) -> Lineage:
 
 def files_from_pb(messages: Sequence[signed_pb2.FileDigest]) -> tuple[FileDigest, ...]:
     return tuple(FileDigest(path=item.path, size_bytes=item.size_bytes, sha256=item.sha256) for item in messages)
+
+
+def data_set_to_pb(stored: StoredDataSet) -> data_pb.DataSet:
+    record = stored.record
+    return data_pb.DataSet(
+        tenant=record.tenant,
+        name=record.name,
+        number=record.number,
+        sha256=record.sha256,
+        files=[
+            signed_pb2.FileDigest(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+            for file in record.files
+        ],
+        put_by=record.put_by,
+        put_time=time_to_pb(record.put_time),
+        record=signed_pb2.SignedRecord(envelope=stored.envelope),
+    )
 
 
 def chunk_from_pb(message: pb.FileChunk) -> Chunk:

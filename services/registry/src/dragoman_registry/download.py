@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One file of a version as a stream, checked while it passes.
+"""One file of a version or a data set as a stream, checked while it passes.
 
 The last piece is sent only when size and digest were found right, so a damaged file never arrives whole; the reader
 checks again against the signed manifest.
@@ -31,20 +31,33 @@ class Downloads:
         """Take the store."""
         self._store = store
 
-    async def stream(self, manifest: VersionManifest, path: str, *, offset_bytes: int) -> AsyncIterator[bytes]:
-        """Yield the file from an offset on, in pieces of at most 1 MiB. What lies before is read and checked, not sent.
+    def stream(self, manifest: VersionManifest, path: str, *, offset_bytes: int) -> AsyncIterator[bytes]:
+        """Return a file of a version as `checked` does.
 
         Raises:
             FileNotInVersionError: the manifest does not list the path.
+        """
+        what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
+        file = _listed(manifest, path)
+        return self.checked(layout.blob(manifest.tenant, file.sha256), file, what=what, offset_bytes=offset_bytes)
+
+    async def checked(self, key: str, file: FileDigest, *, what: str, offset_bytes: int = 0) -> AsyncIterator[bytes]:
+        """Yield a listed file from an offset on, in pieces of at most 1 MiB. What lies before is checked, not sent.
+
+        Args:
+            key: Where its content lies.
+            file: As a verified list has it.
+            what: Whose file it is, for messages.
+            offset_bytes: Where to begin.
+
+        Raises:
             InvalidArgumentError: the offset lies outside of the file.
             DataLossError: the store holds other bytes. The last piece was then not sent.
         """
-        file = _listed(manifest, path)
+        path = file.path
         if not 0 <= offset_bytes <= file.size_bytes:
             raise InvalidArgumentError(f"offset_bytes must be from 0 to {file.size_bytes}, the size of {path}")
-        what = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
         check = StreamCheck(file, what=what)
-        key = layout.blob(manifest.tenant, file.sha256)
         held, position = b"", 0
         while True:
             try:

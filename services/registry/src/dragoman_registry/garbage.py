@@ -4,7 +4,8 @@
 
     look -> condemn what is unreferenced -> (another call, at least the wait later) -> look again -> delete
 
-    blob     nobody lists it: no version, unless it was withdrawn longer ago than the rollback window; no begun publish
+    blob     nobody lists it: no version, unless it was withdrawn longer ago than the rollback window; no data set; no
+             begun publish
     claims   of a content that no version of the model holds, when all their numbers went to other content
     at once  intents that have expired; second signatures by a revoked key where another signature counts
 
@@ -23,6 +24,7 @@ from dragoman_common.errors import FailedPreconditionError
 from dragoman_models.verify import VerifyingKeys
 from dragoman_registry import layout, publish_intent
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.data_book import DataBook
 from dragoman_registry.garbage_look import Candidate, Look, Reason
 from dragoman_registry.garbage_marks import Marks
 from dragoman_registry.garbage_signatures import revoked_signatures
@@ -95,6 +97,7 @@ class Collector:
         *,
         store: ObjectStore,
         catalog: Catalog,
+        data: DataBook,
         keys: VerifyingKeys,
         clock: Clock,
         wait_s: float,
@@ -104,6 +107,7 @@ class Collector:
         """Take how long a condemned object waits, a withdrawn version keeps its files, and an intent protects."""
         self._store = store
         self._catalog = catalog
+        self._data = data
         self._keys = keys
         self._clock = clock
         self._wait = timedelta(seconds=wait_s)
@@ -166,7 +170,8 @@ class Collector:
         return result
 
     async def _look(self, tenant: str, intents: ReadIntents, result: Collection) -> Mapping[str, Candidate]:
-        look = Look(self._store, self._catalog, tenant, withdrawn_before=self._clock.now() - self._rollback_window)
+        withdrawn_before = self._clock.now() - self._rollback_window
+        look = Look(self._store, self._catalog, self._data, tenant, withdrawn_before=withdrawn_before)
         candidates = await look.candidates()
         # Versions before intents: an intent outlives the commit of its version, so none falls between the two.
         await intents.refresh()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One look at a tenant's store: what do its versions list, and what lies there beside it?"""
+"""One look at a tenant's store: what do its versions and data sets list, and what lies there beside it?"""
 
 import enum
 from collections import defaultdict
@@ -13,6 +13,7 @@ from dragoman_registry import layout
 from dragoman_registry.bounded import map_bounded
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.claim import read_claim
+from dragoman_registry.data_book import DataBook
 from dragoman_registry.garbage_marks import claims_mark
 from dragoman_registry.ports import ObjectNotFoundError, ObjectStore, is_key
 
@@ -45,9 +46,12 @@ class Candidate:
 class Look:
     """Finds the candidates of one tenant."""
 
-    def __init__(self, store: ObjectStore, catalog: Catalog, tenant: str, *, withdrawn_before: datetime) -> None:
+    def __init__(
+        self, store: ObjectStore, catalog: Catalog, data: DataBook, tenant: str, *, withdrawn_before: datetime
+    ) -> None:
         """Take the time before which a withdrawn version has lost its files."""
         self._store = store
+        self._data = data
         self._catalog = catalog
         self._tenant = tenant
         self._withdrawn_before = withdrawn_before
@@ -68,6 +72,7 @@ class Look:
             manifests = await self._manifests(model)
             referenced |= await self._listed(model, manifests)
             found |= await self._lost_claims(model, manifests)
+        referenced |= await self._data.referenced(self._tenant)
         for key, tag in sorted(blobs.items()):
             sha256 = key.rpartition("/")[2]
             if sha256 not in referenced and key == layout.blob(self._tenant, sha256):

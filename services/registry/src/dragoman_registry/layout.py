@@ -13,6 +13,10 @@ tenants/<t>/models/<m>/evidence/<n>/<digest>       one signed document about the
 tenants/<t>/models/<m>/policies/<sequence>         one signed change of the gate policy
 tenants/<t>/models/<m>/tombstones/<n>              the signed word that version n is withdrawn
 tenants/<t>/models/<m>/heads/<chain>               the signed name of the newest event of aliases/<a> or policies
+tenants/<t>/data/<d>/sets/<n>                      a signed data set; its files are blobs
+tenants/<t>/data/<d>/intents/<digest>              a put that was begun
+tenants/<t>/checkpoints/<job>/content/<hex>        a checkpoint's content
+tenants/<t>/checkpoints/<job>/records/<step>       the signed checkpoint: the commit
 """
 
 TENANTS = "tenants"
@@ -121,3 +125,39 @@ def heads(tenant: str, model: str) -> str:
 def head(tenant: str, model: str, chain: str) -> str:
     """Where the head of a chain lies; the chain is aliases/<a> or policies."""
     return f"{heads(tenant, model)}/{chain}"
+
+
+def data(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/data"
+
+
+def data_sets(tenant: str, name: str) -> str:
+    return f"{data(tenant)}/{name}/sets"
+
+
+def data_set(tenant: str, name: str, number: int) -> str:
+    return f"{data_sets(tenant, name)}/{number}"
+
+
+def data_intents(tenant: str, name: str) -> str:
+    return f"{data(tenant)}/{name}/intents"
+
+
+def checkpoints(tenant: str) -> str:
+    return f"{TENANTS}/{tenant}/checkpoints"
+
+
+def checkpoint_records(tenant: str, job_id: str) -> str:
+    return f"{checkpoints(tenant)}/{job_id}/records"
+
+
+def checkpoint_record(tenant: str, job_id: str, step: int) -> str:
+    return f"{checkpoint_records(tenant, job_id)}/{step}"
+
+
+def checkpoint_contents(tenant: str, job_id: str) -> str:
+    return f"{checkpoints(tenant)}/{job_id}/content"
+
+
+def checkpoint_content(tenant: str, job_id: str, sha256: str) -> str:
+    return f"{checkpoint_contents(tenant, job_id)}/{sha256}"

@@ -28,6 +28,7 @@ from dragoman_models.record_fields import MAX_INTEGER, canonical_json
 from dragoman_models.signing import SigningKey, sign_manifest, sign_model
 from dragoman_models.tombstone import TombstoneRecord
 from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, verify_manifest, verify_model_bundle
+from dragoman_registry import layout
 from dragoman_text.strict_json import parse_object
 
 OBJECT_FORMAT = "dragoman.version-object/1"
@@ -56,6 +57,14 @@ class PublishRequest:
     @property
     def root_sha256(self) -> str:
         return root_sha256(self.files)
+
+    @property
+    def intents(self) -> str:
+        return layout.intents(self.tenant, self.model)
+
+    @property
+    def claims_of(self) -> str:
+        return self.model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,14 +13,14 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields
+from dragoman_models.file_digest import FileDigest
 from dragoman_models.record_fields import canonical_json, sha256_field, time_field, time_text
-from dragoman_registry import layout
 from dragoman_registry.garbage_marks import Marks, claims_mark
-from dragoman_registry.model_version import PublishRequest
 from dragoman_registry.ports import MAX_OBJECT_BYTES, ObjectExistsError, ObjectStore
 from dragoman_registry.settled import create_settled
 from dragoman_text.strict_json import parse_object
@@ -68,6 +68,45 @@ def read_intent(data: bytes, *, what: str) -> Intent:
         raise DataLossError(error.message) from error
 
 
+class Declared(Protocol):
+    """What is to be uploaded: a version, or a data set."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose."""
+        ...
+
+    @property
+    def publish_id(self) -> str:
+        """The same on every retry."""
+        ...
+
+    @property
+    def files(self) -> tuple[FileDigest, ...]:
+        """What it brings."""
+        ...
+
+    @property
+    def root_sha256(self) -> str:
+        """Names the content."""
+        ...
+
+    @property
+    def publisher(self) -> str:
+        """Who brings it."""
+        ...
+
+    @property
+    def intents(self) -> str:
+        """Where its intent belongs."""
+        ...
+
+    @property
+    def claims_of(self) -> str:
+        """The model whose number its content may have claimed; empty where nothing claims."""
+        ...
+
+
 class Intents:
     """Declares publishes."""
 
@@ -77,7 +116,7 @@ class Intents:
         self._clock = clock
         self._lifetime_s = lifetime_s
 
-    async def declare(self, request: PublishRequest) -> float:
+    async def declare(self, request: Declared) -> float:
         """Say what will be uploaded.
 
         Returns:
@@ -94,7 +133,7 @@ class Intents:
             "time": time_text(now),
             "files": [{"sha256": file.sha256, "size_bytes": file.size_bytes} for file in request.files],
         }
-        key = layout.intent(request.tenant, request.model, request.publish_id)
+        key = f"{request.intents}/{request.publish_id}"
         try:
             await create_settled(self._store, key, canonical_json(content))
         except ObjectExistsError:
@@ -103,7 +142,7 @@ class Intents:
                 raise InvalidArgumentError(f"publish_id {request.publish_id} was used for other content") from None
             if now - earlier.time > timedelta(seconds=self._lifetime_s / 2):
                 # Beside it, not in its place: a collector that deletes the old one must not hit the new one.
-                key = layout.intent(request.tenant, request.model, f"{request.publish_id}.{secrets.token_hex(8)}")
+                key = f"{key}.{secrets.token_hex(8)}"
                 await create_settled(self._store, key, canonical_json(content))
         return await self._spare(request)
 
@@ -111,10 +150,10 @@ class Intents:
         """Wait until a monotonic time that declare returned; mostly it has passed long ago."""
         await asyncio.sleep(max(0.0, until_s - self._clock.monotonic_s()))
 
-    async def _spare(self, request: PublishRequest) -> float:
+    async def _spare(self, request: Declared) -> float:
         marks = Marks(self._store, request.tenant)
         condemned = set(await marks.names())
-        claims = claims_mark(request.model, request.root_sha256)
+        claims = claims_mark(request.claims_of, request.root_sha256)
         ours = sorted(condemned & {claims, *(file.sha256 for file in request.files)})
         for name in ours:
             await marks.spare(name)

@@ -36,10 +36,14 @@ class ReadIntents:
         Raises:
             DataLossError: one of them is none.
         """
-        for model in await self._store.names_below(layout.models(self._tenant)):
-            for name in await self._store.names_below(layout.intents(self._tenant, model)):
-                key = layout.intent(self._tenant, model, name)
-                if key not in self._read:
+        models = await self._store.names_below(layout.models(self._tenant))
+        data = await self._store.names_below(layout.data(self._tenant))
+        for place in [
+            *(layout.intents(self._tenant, model) for model in models),
+            *(layout.data_intents(self._tenant, name) for name in data),
+        ]:
+            for name in await self._store.names_below(place):
+                if (key := f"{place}/{name}") not in self._read:
                     await self._add(key)
 
     async def _add(self, key: str) -> None:

@@ -47,7 +47,7 @@ class PublishServicer(registry_pb2_grpc.RegistryServiceServicer):
         try:
             return await self._publish(request_iterator)
         except DragomanError:
-            await _drain(request_iterator)
+            await drain(request_iterator)
             raise
 
     async def _publish(self, requests: AsyncIterator[pb.PublishVersionRequest]) -> pb.PublishVersionResponse:
@@ -92,7 +92,7 @@ def _publish_request(header: pb.PublishHeader, caller: Caller, tenant: str) -> P
     )
 
 
-async def _drain(requests: AsyncIterator[pb.PublishVersionRequest]) -> None:
+async def drain(requests: AsyncIterator[Any]) -> None:
     """Read on for a while before an upload is refused.
 
     grpc.aio's client reports a call that ends while it is sending as INTERNAL, without the server's reason; one that
@@ -102,7 +102,7 @@ async def _drain(requests: AsyncIterator[pb.PublishVersionRequest]) -> None:
     with suppress(TimeoutError, DragomanError):
         async with asyncio.timeout(DRAIN_S):
             async for request in requests:
-                num_bytes += len(request.chunk.data)
+                num_bytes += request.ByteSize()
                 if num_bytes > DRAIN_BYTES:
                     return
 

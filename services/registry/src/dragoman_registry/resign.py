@@ -20,6 +20,7 @@ from dragoman_models.signing import SigningKey, sign_envelope
 from dragoman_models.verify import MAX_ENVELOPE_BYTES
 from dragoman_registry import layout
 from dragoman_registry.catalog import Catalog
+from dragoman_registry.data_book import DataBook
 from dragoman_registry.heads import Heads
 from dragoman_registry.model_version import sign_version, version_object
 from dragoman_registry.policy_book import PolicyBook
@@ -45,6 +46,7 @@ class Resigner:
         catalog: Catalog,
         policies: PolicyBook,
         heads: Heads,
+        data: DataBook,
         key: SigningKey,
     ) -> None:
         """Wire the parts; nothing is read or written."""
@@ -53,6 +55,7 @@ class Resigner:
         self._catalog = catalog
         self._policies = policies
         self._heads = heads
+        self._data = data
         self._key = key
 
     async def run(self) -> int:
@@ -68,6 +71,10 @@ class Resigner:
                     count += await self._add(key, signed)
                 for place in await self._heads.places(tenant, model):
                     count += await self._heads.sign_again(place)
+            with suppress(DataLossError):
+                for stored in await self._data.all_of(tenant):
+                    key = layout.data_set(tenant, stored.record.name, stored.record.number)
+                    count += await self._add(key, stored.envelope)
         logger.info("signed again", extra={"signatures": count, "key": self._key.key_id})
         return count
 

@@ -57,6 +57,10 @@ class RegistrySettings:
     """How long a withdrawn version keeps its files."""
     intent_lifetime_s: float = 604800.0
     """How long a begun publish keeps its blobs from garbage collection. More than twice what a publish may take."""
+    max_checkpoint_bytes: int = 8 << 30
+    """Largest checkpoint of a training job, in bytes; of each running job two are kept."""
+    checkpoint_lifetime_s: float = 1_209_600.0
+    """How long the checkpoints of a job stay that adds none and never said that it is done."""
     trial_aliases: tuple[str, ...] = ("canary",)
     """Aliases that take any version that was evaluated at all, better or not."""
     ungated_aliases: tuple[str, ...] = ()
