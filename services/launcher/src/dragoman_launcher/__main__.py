@@ -50,7 +50,7 @@ logger = logging.getLogger("dragoman_launcher")
 def main() -> None:
     own = settings.load(LauncherSettings, os.environ, prefix=PREFIX)
     logs.configure("launcher", own.server.log_level)
-    telemetry.configure("launcher", own.server.otlp_endpoint)
+    telemetry.configure("launcher", own.server.otlp_endpoint, own.server.metrics_listen)
     try:
         asyncio.run(run(own, os.environ))
     except DragomanError as error:

@@ -85,7 +85,7 @@ async def run(settings: Settings) -> None:
 def main() -> None:
     settings = load(Settings, os.environ, prefix=PREFIX)
     logs.configure(NAME, settings.server.log_level)
-    telemetry.configure(NAME, settings.server.otlp_endpoint)
+    telemetry.configure(NAME, settings.server.otlp_endpoint, settings.server.metrics_listen)
     try:
         asyncio.run(run(settings))
     except DragomanError as error:

@@ -28,6 +28,7 @@ async def run(config: Settings) -> None:
         tokens=KeyTokens(ServiceKey.load(config.server.key_file)),
         default_deadline_ms=config.load_timeout_ms,
         max_message_bytes=config.server.max_message_bytes,
+        tls=config.server.tls.channels(),
     )
     audit = Audit("tokenizer")
     keys = await asyncio.to_thread(load_keys, config.registry_keys_file, config.key_list_file, audit)
@@ -71,7 +72,7 @@ def main() -> None:
     """Entry point: `python -m dragoman_tokenizer`."""
     config = settings.load(Settings, os.environ, prefix="DRAGOMAN_TOKENIZER_")
     logs.configure("tokenizer", config.server.log_level)
-    telemetry.configure("tokenizer", config.server.otlp_endpoint)
+    telemetry.configure("tokenizer", config.server.otlp_endpoint, config.server.metrics_listen)
     asyncio.run(run(config))
 
 

@@ -82,6 +82,7 @@ async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
         audience="registry",
         tokens=tokens,
         max_message_bytes=settings.server.max_message_bytes,
+        tls=settings.server.tls.channels(),
     ) as channel:
         registry = RegistryClient(channel, await asyncio.to_thread(FileUrlReader, settings.file_url_ca_file))
         cache = Cache(settings.cache_folder, max_bytes=settings.max_cache_bytes)
@@ -158,7 +159,7 @@ def main() -> None:
     """Read the settings and run."""
     settings = load(WorkerSettings, os.environ, prefix="DRAGOMAN_WORKER_")
     logs.configure("worker", settings.server.log_level)
-    telemetry.configure("worker", settings.server.otlp_endpoint)
+    telemetry.configure("worker", settings.server.otlp_endpoint, settings.server.metrics_listen)
     asyncio.run(run(settings, child_environment(os.environ, settings.compute_threads)))
 
 
