@@ -3,6 +3,7 @@
 """Real child processes: what a job is given, how it ends, that all of it ends, that nobody else is ever hit."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -115,6 +116,14 @@ def test_the_environment_of_a_job_is_this_and_nothing_else(folder):
         "DRAGOMAN_TRAINER_LAUNCHER_TARGET": "127.0.0.1:1",
         "DRAGOMAN_TRAINER_REGISTRY_TARGET": "127.0.0.1:2",
     }
+
+
+def test_job_is_told_what_to_trust_where_the_platform_speaks_tls(tmp_path):
+    folder = JobFolder.of(tmp_path, JOB.id)
+    places = dataclasses.replace(PLACES, tls_ca_file="/tls/ca.crt")
+    told = job_environment(JOB, folder, places, {})
+    assert told["DRAGOMAN_TRAINER_TLS_CA_FILE"] == "/tls/ca.crt"
+    assert "DRAGOMAN_TRAINER_TLS_CA_FILE" not in job_environment(JOB, folder, PLACES, {})
 
 
 async def test_files_of_a_job_are_for_their_owner_only_and_the_token_goes_with_the_job(

@@ -246,6 +246,7 @@ def _places(own: LauncherSettings) -> Places:
         data_dir=str(own.data_dir.absolute()),
         launcher_target=own.advertised_target or _bound_target(own),
         registry_target=own.registry_target,
+        tls_ca_file=str(own.server.tls.tls_ca_file.absolute()) if own.server.tls.tls_ca_file else "",
     )
 
 

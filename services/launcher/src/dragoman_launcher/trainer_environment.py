@@ -42,6 +42,8 @@ class Places:
     data_dir: str
     launcher_target: str
     registry_target: str
+    tls_ca_file: str = ""
+    """What the job trusts when it calls them; empty is plaintext."""
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -68,6 +70,8 @@ def job_environment(job: TrainingJob, folder: JobFolder, places: Places, environ
         "LAUNCHER_TARGET": places.launcher_target,
         "REGISTRY_TARGET": places.registry_target,
     }
+    if places.tls_ca_file:
+        told["TLS_CA_FILE"] = places.tls_ca_file
     return inherited(environ) | {PREFIX + name: value for name, value in told.items()}
 
 
