@@ -7,7 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 MEMBERS := protos $(wildcard libs/*) $(wildcard services/*)
 PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragoman_client dragoman_gateway \
-	dragoman_tokenizer dragoman_registry dragoman_worker dragoman_launcher dragoman_trainer dragoman_monitor
+	dragoman_tokenizer dragoman_registry dragoman_worker dragoman_launcher dragoman_trainer dragoman_monitor \
+	dragoman_autoscaler
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 

@@ -53,6 +53,7 @@ IMAGES = (
     Image(name="trainer-lite", service="trainer"),
     Image(name="trainer-torch", service="trainer", extras=("torch",)),
     Image(name="monitor", service="monitor", extras=("kafka", "postgres")),
+    Image(name="autoscaler", service="autoscaler"),
     # The `dragoman` command: the chart's own jobs, and users without Python.
     Image(name="client", service="client", extras=("cluster", "doctor")),
 )

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps one pool's knowledge new: its name is resolved every second, and each address has a stream of its own.
+
+Owns the tasks. Not what is made of the reports (pool.py), nor the wire (worker_client.py, name_service.py).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+
+from dragoman_autoscaler.places import PoolPlace
+from dragoman_autoscaler.pool import Pool
+from dragoman_autoscaler.ports import LoadSource, NameService
+from dragoman_common.clock import Clock
+from dragoman_common.errors import DragomanError, UnavailableError
+
+logger = logging.getLogger(__name__)
+
+RESOLVE_PERIOD_S = 1.0
+RETRY_S = 1.0
+MAX_WORKERS = 1_000
+"""Addresses of one name; far more than a pool has, and each costs a connection."""
+
+
+class PoolFollower:
+    """Runs until cancelled."""
+
+    def __init__(
+        self,
+        place: PoolPlace,
+        pool: Pool,
+        *,
+        names: NameService,
+        source: LoadSource,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Begin with no addresses.
+
+        Args:
+            place: Where the pool is.
+            pool: What is kept new.
+            names: Resolves the pool's name.
+            source: The workers' reports.
+            clock: The time by which reports age.
+            on_change: Called after each report and each change of addresses.
+        """
+        self._place = place
+        self._pool = pool
+        self._names = names
+        self._source = source
+        self._clock = clock
+        self._on_change = on_change
+        self._streams: dict[str, asyncio.Task[None]] = {}
+        self._is_answered = True
+        self.has_asked = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        try:
+            while True:
+                await self._resolve()
+                self.has_asked.set()
+                await asyncio.sleep(RESOLVE_PERIOD_S)
+        finally:
+            streams = list(self._streams.values())
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+
+    async def _resolve(self) -> None:
+        try:
+            found = await self._names.addresses(self._place.host)
+        except UnavailableError as error:
+            if self._is_answered:
+                logger.warning("name not resolved, keeping to what it was", extra=self._named(error))
+            self._is_answered = False
+            return
+        if not self._is_answered:
+            logger.info("name resolved again", extra=self._named())
+        self._is_answered = True
+        addresses = {self._place.at(address) for address in sorted(found)[:MAX_WORKERS]}
+        self._pool.resolved(addresses, self._clock.monotonic_s())
+        if addresses == self._streams.keys():
+            return
+        logger.info("pool's addresses changed", extra=self._named() | {"num_workers": len(addresses)})
+        for address in self._streams.keys() - addresses:
+            self._streams.pop(address).cancel()
+        for address in addresses - self._streams.keys():
+            name = f"load of {address}"
+            self._streams[address] = asyncio.create_task(self._follow(address), name=name)
+        self._on_change()
+
+    async def _follow(self, address: str) -> None:
+        """Read one worker's reports, through every break, until the name loses the address."""
+        is_heard = True
+        while True:
+            try:
+                async with aclosing(self._source.loads(address, server_name=self._place.host)) as loads:
+                    async for load in loads:
+                        is_heard = True
+                        self._pool.reported(address, load, self._clock.monotonic_s())
+                        self._on_change()
+            except DragomanError as error:
+                if is_heard:
+                    logger.warning("worker does not tell its load", extra=self._named(error) | {"worker": address})
+                is_heard = False
+            await asyncio.sleep(RETRY_S)
+
+    def _named(self, error: DragomanError | None = None) -> dict[str, str]:
+        named = {"pool": self._place.pool, "host": self._place.host}
+        return named if error is None else named | {"error": error.message}
