@@ -14,6 +14,7 @@ from dragoman_common.testing import FakeClock
 from dragoman_gateway.admission import ServiceTimes
 from dragoman_gateway.aliases import AliasTable, AliasTarget
 from dragoman_gateway.dispatch import Dispatcher
+from dragoman_gateway.held import HeldCalls
 from dragoman_gateway.limits import Limits
 from dragoman_gateway.memory import MemoryCatalogue, MemoryHistory, MemoryJournal, MemoryScorer, MemoryTokenizer
 from dragoman_gateway.models import ModelDirectory
@@ -23,6 +24,7 @@ from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
 from dragoman_gateway.selector import parse_selector
+from dragoman_gateway.targets import PoolModels, WorkerTarget, parse_worker_targets
 from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_gateway.withdrawals import Withdrawals
 from dragoman_gateway.workers import WorkerReport, WorkerTable
@@ -90,9 +92,14 @@ class World:
     aliases: AliasTable = field(default_factory=AliasTable)
     retries: RetryBudget = field(default_factory=RetryBudget)
     service_times: ServiceTimes = field(default_factory=ServiceTimes)
+    targets: tuple[WorkerTarget, ...] = parse_worker_targets(["workers:1", "other=others:1"])
+    has_autoscaler: bool = False
+    max_held_calls: int = 3
 
     def __post_init__(self):
         self.workers = WorkerTable(random.Random(7), self.clock)
+        pools = tuple(target.pool for target in self.targets)
+        self.held = HeldCalls(pools, self.clock, max_calls=self.max_held_calls)
         self.catalogue = MemoryCatalogue(withdrawals=self.withdrawals)
         self.router = Router(
             self.aliases,
@@ -101,7 +108,10 @@ class World:
             self.history,
             withdrawals=self.withdrawals,
             clock=self.clock,
+            pools=PoolModels(self.targets),
+            held=self.held,
             max_hold_s=10.0,
+            has_autoscaler=self.has_autoscaler,
         )
         self.models = ModelDirectory(self.router, self.catalogue, self.limits)
         self.pipeline = Pipeline(

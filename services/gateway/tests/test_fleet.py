@@ -13,8 +13,8 @@ async def test_every_address_of_the_name_is_a_worker(scene):
     await scene.until_chosen(first)
     scene.names.say(first, second)
     await scene.until_chosen(first, second)
-    assert scene.table.has_workers("gpu")
-    assert not scene.table.has_workers("default")
+    assert scene.table.has_ready_workers("gpu")
+    assert not scene.table.has_ready_workers("default")
     # What a certificate is held against is the name, not the address.
     assert scene.opened == [(first, "workers.ns.svc"), (second, "workers.ns.svc")]
     assert (await scene.score(second)).shape == (1, 3)

@@ -43,7 +43,7 @@ def test_an_ipv6_address_is_written_in_brackets():
 def test_a_version_belongs_to_the_first_pool_that_takes_its_model(make):
     targets = parse_worker_targets(["gpu=a:1", "small=b:1", "rest=c:1"])
     pools = PoolModels(targets, ["gpu=acme/*", "gpu=local/bert-*", "small=local/r8"])
-    assert pools.pools == ("gpu", "small", "rest")
+    assert pools.names == ("gpu", "small", "rest")
     found = [
         pools.pool_of(make.key(tenant=tenant, model=model))
         for tenant, model in [("acme", "r8"), ("local", "bert-1"), ("local", "r8"), ("local", "bbc")]

@@ -8,6 +8,8 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import grpc
 
@@ -26,9 +28,11 @@ from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
 from dragoman_gateway.call_meter import CallMeter, code_name
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
+from dragoman_gateway.demand_reporter import DemandReporter
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.feedback import FeedbackDesk
-from dragoman_gateway.fleet import WorkerFleet
+from dragoman_gateway.fleet import OpenChannel, WorkerFleet
+from dragoman_gateway.held import HeldCalls
 from dragoman_gateway.http_server import HttpServer
 from dragoman_gateway.journal import EventJournal
 from dragoman_gateway.limits import Limits
@@ -93,19 +97,19 @@ async def run(config: Settings) -> None:
             server_name=server_name,
         )
 
-    def worker_channel(address: str, server_name: str) -> grpc.aio.Channel:
+    def channels_to(audience: str) -> OpenChannel:
         # A certificate holds the name that the address was found by.
-        return channel(address, "worker", server_name)
+        return lambda address, server_name: channel(address, audience, server_name)
 
     registry, tokenizer = channel(config.registry_target, "registry"), channel(config.tokenizer_target, "tokenizer")
     log = open_log(config.events_url, config.kafka)
     spool = Spool(config.spool_folder) if config.spool_folder else None
 
-    choice = random.SystemRandom()
-    table = WorkerTable(choice, clock)
+    table = WorkerTable(random.SystemRandom(), clock)
     workers = WorkerClient(timeout_s=config.worker_timeout_ms / 1e3, on_load=table.update_load)
     resolver = Resolver()
-    fleet = WorkerFleet(config.workers, resolver, worker_channel, table, workers)
+    fleet = WorkerFleet(config.workers, resolver, channels_to("worker"), table, workers)
+    held = HeldCalls(config.pools.names, clock, max_calls=config.max_held_calls)
     withdrawals = Withdrawals()
     catalogue = RegistryCatalogue(registry, keys, withdrawals)
     history = RegistryHistory(registry, keys)
@@ -116,7 +120,10 @@ async def run(config: Settings) -> None:
         history,
         withdrawals=withdrawals,
         clock=clock,
+        pools=config.pools,
+        held=held,
         max_hold_s=config.max_hold_ms / 1e3,
+        has_autoscaler=config.autoscaler is not None,
     )
     alias_watch = AliasWatch(registry, keys, catalogue, history, router)
 
@@ -159,7 +166,7 @@ async def run(config: Settings) -> None:
             # A worker that dies takes its calls along at once: at most half of all where there are two.
             retries=RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2)),
             service_times=ServiceTimes(),
-            choice=choice,
+            choice=random.SystemRandom(),
         ),
         journal=journal,
         recent=recent,
@@ -213,6 +220,7 @@ async def run(config: Settings) -> None:
                 alias_watch.run(),
                 key_follower.run(),
                 fleet.run(),
+                *_demand_reports(config, resolver, channels_to("autoscaler"), held),
                 readiness.run(),
                 http.run(),
             ),
@@ -227,6 +235,13 @@ async def run(config: Settings) -> None:
         log.close()
         if spool:
             spool.close()
+
+
+def _demand_reports(
+    config: Settings, resolver: Resolver, open_channel: OpenChannel, held: HeldCalls
+) -> Iterator[Coroutine[Any, Any, None]]:
+    if config.autoscaler is not None:
+        yield DemandReporter(config.autoscaler, resolver, open_channel, held).run()
 
 
 def _on_dropped(num_events: int) -> None:

@@ -79,7 +79,7 @@ class Dispatcher:
         tried: set[str] = set()
         pause_s = _FIRST_PAUSE_S
         for num_left in reversed(range(MAX_ATTEMPTS)):
-            address = await self._router.hold(version.key, tried=tried)
+            address = await self._router.hold(version.key, num_tokens=len(rows.token_ids), tried=tried)
             try:
                 return await self._attempt(address, version, rows)
             except (UnavailableError, OverloadedError) as error:

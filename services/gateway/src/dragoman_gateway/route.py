@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_gateway.aliases import AliasName, AliasTable, AliasTarget
+from dragoman_gateway.held import HeldCalls
 from dragoman_gateway.ports import AliasHistory, VersionCatalogue
 from dragoman_gateway.selector import Selector
 from dragoman_gateway.stand_in import StandIns
+from dragoman_gateway.targets import PoolModels
 from dragoman_gateway.version import (
     ModelNotFoundError,
     ServedVersion,
@@ -53,9 +55,15 @@ class Router:
         *,
         withdrawals: Withdrawals,
         clock: Clock,
+        pools: PoolModels,
+        held: HeldCalls,
         max_hold_s: float,
+        has_autoscaler: bool = False,
     ) -> None:
         self._withdrawals = withdrawals
+        self._pools = pools
+        self._held = held
+        self._has_autoscaler = has_autoscaler
         self._max_hold_s = max_hold_s
         self._aliases = aliases
         self._workers = workers
@@ -126,25 +134,34 @@ class Router:
                 continue
             return Route(version=version)
 
-    async def hold(self, key: VersionKey, *, tried: Collection[str] = ()) -> str:
+    async def hold(self, key: VersionKey, *, num_tokens: int = 0, tried: Collection[str] = ()) -> str:
         """The worker for the next attempt; while a wanted version is on its way, the call waits for it.
 
-        The wait is bounded by `max_hold_s`, and by the caller's own deadline around it. `tried` are passed over where
-        another worker is ready.
+        The wait is bounded by the caller's own deadline around it, and by `max_hold_s` unless the call waits for the
+        first worker of its pool that an autoscaler is to start: that takes as long as it takes. `tried` are passed over
+        where another worker is ready.
 
         Raises:
             VersionNotPlacedError: the version answers for no alias (any more), so no worker will load it.
+            OverloadedError: as many calls wait as may.
             UnavailableError: the version did not become ready in time, or no worker can load it.
         """
+        address = self._workers.choose(key, tried=tried)
+        if address is not None:
+            return address
+        self._check_expected(key)
+        pool = self._pools.pool_of(key)
+        is_starting = self._has_autoscaler and pool is not None and not self._workers.has_ready_workers(pool)
         try:
-            async with asyncio.timeout(self._max_hold_s):
-                while True:
-                    change = self._workers.next_change()
-                    address = self._workers.choose(key, tried=tried)
-                    if address is not None:
-                        return address
-                    self._check_expected(key)
-                    await change.wait()
+            with self._held.held(pool, num_tokens):
+                async with asyncio.timeout(None if is_starting else self._max_hold_s):
+                    while True:
+                        change = self._workers.next_change()
+                        address = self._workers.choose(key, tried=tried)
+                        if address is not None:
+                            return address
+                        self._check_expected(key)
+                        await change.wait()
         except TimeoutError as error:
             raise UnavailableError(
                 f"no worker became ready for {key.model} version {key.number} in {self._max_hold_s:g} s; try again"

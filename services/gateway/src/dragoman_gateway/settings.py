@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the gateway can be told, read from DRAGOMAN_GATEWAY_* in `__main__`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_gateway.durability import Durabilities
-from dragoman_gateway.targets import WorkerTarget, parse_worker_targets
+from dragoman_gateway.targets import Endpoint, PoolModels, WorkerTarget, parse_endpoint, parse_worker_targets
 from dragoman_models.key_following import check_period
 
 MAX_LEEWAY_S = 60
@@ -43,6 +45,16 @@ class Settings:
     worker_targets: tuple[str, ...]
     """[pool=]host:port of the workers, comma-separated; every address that a host name has is a worker of its own. The
     pool is `default` where none is named."""
+    pool_models: tuple[str, ...] = ()
+    """pool=pattern, comma-separated: which pool is to hold a model, and so for which pool a call waits that no worker
+    can answer. Patterns are of tenant/model (`*`, `?`, `[...]`), as the pool's workers have them; a pool may be named
+    repeatedly, and one that is not takes everything."""
+    autoscaler_target: str = ""
+    """host:port of the autoscaler, which is told which calls wait for a worker, at every address that its name has.
+    Empty: there is none, and workers are started by other means."""
+    max_held_calls: int = 500
+    """Calls that may wait for a worker at once; one more is RESOURCE_EXHAUSTED with a retry delay. The first worker to
+    be ready gets all of them, so no more than one takes."""
     events_url: str
     """Where prediction and feedback events go: sqlite:///var/lib/dragoman/events.db, or kafka://host:port,host:port."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -103,10 +115,8 @@ class Settings:
             raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:
             raise ValueError("WORKER_TARGETS names no worker")
-        try:
-            parse_worker_targets(self.worker_targets)
-        except ValueError as error:
-            raise ValueError(f"WORKER_TARGETS: {error}") from None
+        for name in ("workers", "pools", "autoscaler"):
+            getattr(self, name)
         if self.durabilities.need_spool and self.spool_folder is None:
             raise ValueError("SPOOL_FOLDER must be set: a tenant's events are spooled or sampled, which needs it")
         for name in (
@@ -119,6 +129,7 @@ class Settings:
             "spool_max_events",
             "event_ack_timeout_ms",
             "max_hold_ms",
+            "max_held_calls",
             "user_max_lifetime_s",
             "http_deadline_ms",
             "http_max_connections",
@@ -132,8 +143,33 @@ class Settings:
 
     @property
     def workers(self) -> tuple[WorkerTarget, ...]:
-        """Where workers are looked for."""
-        return parse_worker_targets(self.worker_targets)
+        """Where workers are looked for.
+
+        Raises:
+            ValueError: a target does not parse.
+        """
+        with _named("WORKER_TARGETS"):
+            return parse_worker_targets(self.worker_targets)
+
+    @property
+    def pools(self) -> PoolModels:
+        """Which pool takes which model.
+
+        Raises:
+            ValueError: an item does not parse, or names a pool without workers.
+        """
+        with _named("POOL_MODELS"):
+            return PoolModels(self.workers, self.pool_models)
+
+    @property
+    def autoscaler(self) -> Endpoint | None:
+        """Where the autoscaler is, if there is one.
+
+        Raises:
+            ValueError: the target does not parse.
+        """
+        with _named("AUTOSCALER_TARGET"):
+            return parse_endpoint(self.autoscaler_target) if self.autoscaler_target else None
 
     @property
     def durabilities(self) -> Durabilities:
@@ -148,3 +184,12 @@ class Settings:
             except ValueError as error:
                 raise ValueError(f"{name.upper()}: {error}") from None
         return made
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    """Around what parses a setting: its error names it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from None

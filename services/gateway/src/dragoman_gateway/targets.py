@@ -91,15 +91,15 @@ class PoolModels:
             ValueError: an item is something else, or names a pool without workers.
         """
         patterns: dict[str, list[str]] = {}
-        self.pools = tuple(dict.fromkeys(target.pool for target in targets))
+        self.names = tuple(dict.fromkeys(target.pool for target in targets))
         for item in items:
             pool, equals, pattern = (part.strip() for part in item.partition("="))
             if not equals or not pool or not pattern:
                 raise ValueError(f"{item!r} is not pool=pattern")
-            if pool not in self.pools:
+            if pool not in self.names:
                 raise ValueError(f"{item!r}: no worker target is of pool {pool!r}")
             patterns.setdefault(pool, []).append(pattern)
-        self._patterns = {pool: tuple(patterns.get(pool, _EVERY_MODEL)) for pool in self.pools}
+        self._patterns = {pool: tuple(patterns.get(pool, _EVERY_MODEL)) for pool in self.names}
 
     def pool_of(self, key: VersionKey) -> str | None:
         """The pool that is to hold the version; None where none takes its model."""

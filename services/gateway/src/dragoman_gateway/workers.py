@@ -109,9 +109,11 @@ class WorkerTable:
         for end in tuple(worker.give_up):
             end()
 
-    def has_workers(self, pool: str) -> bool:
-        """Whether any worker of the pool reports, whatever it holds."""
-        return any(worker.pool == pool for worker in self._workers.values())
+    def has_ready_workers(self, pool: str) -> bool:
+        """Whether any worker of the pool is ready for anything: not while its first one is still starting."""
+        return any(
+            worker.pool == pool and "READY" in worker.report.states.values() for worker in self._workers.values()
+        )
 
     def next_change(self) -> asyncio.Event:
         """An event that is set at the next update or drop, for callers that wait for a version to become ready."""

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The calls that wait at this gateway because no worker is ready for their version. Pure bookkeeping.
+
+    Router.hold -> HeldCalls -> demand per pool -> demand_reporter.py -> the autoscaler, which starts workers
+
+A call is held for as long as its caller waits, at most so many at once.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dragoman_common.clock import Clock
+from dragoman_common.errors import OverloadedError
+
+_RETRY_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolDemand:
+    """What waits for one pool. `oldest_wait_s` is 0 where nothing does."""
+
+    pool: str
+    held_calls: int = 0
+    held_tokens: int = 0
+    oldest_wait_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Held:
+    pool: str | None
+    num_tokens: int
+    since_s: float
+
+
+class HeldCalls:
+    """At most `max_calls` at once. Calls that no pool takes are counted for the bound, and are nobody's demand."""
+
+    def __init__(self, pools: Sequence[str], clock: Clock, *, max_calls: int) -> None:
+        self._pools = tuple(pools)
+        self._clock = clock
+        self._max_calls = max_calls
+        # In the order of their coming, so the first of a pool is its oldest.
+        self._calls: dict[int, _Held] = {}
+        self._num_seen = 0
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def held(self, pool: str | None, num_tokens: int) -> Iterator[None]:
+        """Count a call for as long as it waits.
+
+        Raises:
+            OverloadedError: as many wait as may.
+        """
+        if len(self._calls) >= self._max_calls:
+            raise OverloadedError(
+                f"{len(self._calls)} calls wait for a worker already, the most that are held; retry after the delay",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._num_seen += 1
+        number = self._num_seen
+        self._calls[number] = _Held(pool=pool, num_tokens=num_tokens, since_s=self._clock.monotonic_s())
+        self._announce()
+        try:
+            yield
+        finally:
+            del self._calls[number]
+            self._announce()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def demand(self) -> list[PoolDemand]:
+        """All pools, those without held calls too."""
+        now_s = self._clock.monotonic_s()
+        calls: dict[str, list[_Held]] = {pool: [] for pool in self._pools}
+        for call in self._calls.values():
+            if call.pool in calls:
+                calls[call.pool].append(call)
+        return [
+            PoolDemand(
+                pool=pool,
+                held_calls=len(waiting),
+                held_tokens=sum(call.num_tokens for call in waiting),
+                oldest_wait_s=now_s - waiting[0].since_s if waiting else 0.0,
+            )
+            for pool, waiting in calls.items()
+        ]
+
+    def next_change(self) -> asyncio.Event:
+        """An event that is set when the next call begins or ends to wait."""
+        return self._changed
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
