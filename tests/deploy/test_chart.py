@@ -211,8 +211,7 @@ def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rende
     if tokens - {"dragoman-init"}:
         assert tokens - {"dragoman-init"} == {"dragoman-launcher"}
         rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
-        assert set(rights) == {"jobs", "pods", "pods/log", "secrets", "services"}
-        assert rights["secrets"] == {"create", "delete"}
+        assert set(rights) == {"jobs", "pods", "pods/log", "services"}
         assert {one["metadata"]["namespace"] for one in roles} <= {"training", helm.NAMESPACE}
     else:
         assert rules == []

@@ -9,7 +9,7 @@ cd /etc/dragoman/sample
 step() { echo "$(date -u +%T) $*"; }
 
 step "waiting for the registry, the launcher and the gateway"
-until dragoman models >/dev/null 2>&1 && dragoman jobs list >/dev/null 2>&1; do sleep 1; done
+until dragoman models >/dev/null 2>&1 && dragoman jobs >/dev/null 2>&1; do sleep 1; done
 
 step "putting the data set into the store"
 [ -d "$DRAGOMAN_CACHE/data/sample" ] || dragoman data add sample train.csv test.csv >/dev/null
