@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""A real cluster, its images, and one installation for the folder's tests. Without a cluster they are skipped.
+
+DRAGOMAN_TEST_KUBECONFIG  a cluster that runs; its nodes have the images, or DRAGOMAN_TEST_LOAD_IMAGES hands them over
+DRAGOMAN_TEST_LOAD_IMAGES a command that takes image names: "kind load docker-image"
+DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `load IMAGE...`, `env`, `down`: brought up, taken down
+"""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.installation import Installation
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.load import Load
+from tests.cluster.places import IMAGES, NAMESPACE, VALUES, VALUES_TWO, namespace, volumes
+
+COMMAND = "DRAGOMAN_TEST_CLUSTER"
+KUBECONFIG = "DRAGOMAN_TEST_KUBECONFIG"
+LOAD_IMAGES = "DRAGOMAN_TEST_LOAD_IMAGES"
+
+
+def run(command: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [*shlex.split(command), *arguments], stdout=subprocess.PIPE, text=True, timeout=3600, check=True
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    """A cluster's, with our images on its nodes."""
+    command, given = os.environ.get(COMMAND), os.environ.get(KUBECONFIG)
+    if given:
+        if load := os.environ.get(LOAD_IMAGES):
+            run(load, *IMAGES)
+        yield Path(given)
+    elif command:
+        run(command, "up")
+        try:
+            run(command, "load", *IMAGES)
+            words = dict(word.split("=", 1) for word in shlex.split(run(command, "env")) if "=" in word)
+            yield Path(words["KUBECONFIG"])
+        finally:
+            run(command, "down")
+    else:
+        pytest.skip(f"no cluster: neither {KUBECONFIG} nor {COMMAND} is set")
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig) -> Iterator[Kubectl]:
+    """An empty namespace that enforces PodSecurity restricted, gone afterwards."""
+    made = Kubectl(kubeconfig, NAMESPACE)
+    made.apply(namespace(NAMESPACE))
+    made.apply(*volumes(made))
+    yield made
+    if "DRAGOMAN_TEST_KEEP" not in os.environ:
+        made.run("delete", "namespace", NAMESPACE, "--wait=true", timeout_s=300)
+
+
+@pytest.fixture(scope="session")
+def installation(kubectl) -> Installation:
+    """Installed by one values file, with a sample model that this installation has trained."""
+    made = Installation(kubectl)
+    made.install(VALUES)
+    return made
+
+
+@pytest.fixture(scope="module")
+def two(installation):
+    """The installation with two of each service that may be two."""
+    installation.upgrade(VALUES, VALUES_TWO)
+    installation.until_ready()
+    return installation
+
+
+@pytest.fixture
+def load(kubectl, installation):
+    """Load(callers=..., every_s=...): a block of calls."""
+    return lambda **options: Load(kubectl, **options)

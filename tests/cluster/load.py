@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""Callers inside the cluster, for the time of a block: load_inside.py in the client's pod."""
+
+import json
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from tests.cluster.installation import MODEL, known_rows
+from tests.cluster.kubectl import Kubectl
+
+SCRIPT = Path(__file__).with_name("load_inside.py")
+STOP_FILE = "/tmp/stop-load"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A call that did not get OK: when it began (Unix time), how long it took, and what came."""
+
+    at_s: float
+    latency_s: float
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    num_ok: int
+    num_wrong: int
+    failures: tuple[Failure, ...]
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    def __str__(self) -> str:
+        """One line of figures."""
+        return (
+            f"{self.num_ok} OK, {self.num_wrong} wrong, {len(self.failures)} failed; "
+            f"p50 {self.p50_ms} ms, p99 {self.p99_ms} ms, longest {self.max_ms} ms"
+        )
+
+    def failed_apart_from(self, moments_s: list[float], *, within_s: float = 1.0) -> list[Failure]:
+        """The failures of calls that were not under way at one of these moments."""
+        return [
+            failure
+            for failure in self.failures
+            if not any(
+                failure.at_s - 0.1 <= moment_s <= failure.at_s + failure.latency_s + within_s for moment_s in moments_s
+            )
+        ]
+
+
+class Load:
+    """Callers, each with a connection of its own and one call at a time.
+
+    Args:
+        kubectl: Of the release's namespace.
+        callers: How many.
+        every_s: The pace of each.
+    """
+
+    def __init__(self, kubectl: Kubectl, *, callers: int = 8, every_s: float = 0.2, timeout_s: float = 20.0) -> None:
+        self._kubectl = kubectl
+        self._stack = ExitStack()
+        self._arguments = [
+            f"--target=dragoman.{kubectl.namespace}.svc:9000",
+            f"--model={MODEL}",
+            f"--rows={json.dumps(known_rows())}",
+            f"--callers={callers}",
+            f"--every-s={every_s}",
+            f"--timeout-s={timeout_s}",
+            f"--stop-file={STOP_FILE}",
+        ]
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        script = self._stack.enter_context(SCRIPT.open())
+        inside = ["exec", "--stdin", "deployment/dragoman-client", "--", "python", "-", *self._arguments]
+        self._process = subprocess.Popen(
+            self._kubectl.command(*inside), stdin=script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        return self
+
+    def end(self, *, limit_s: float = 60) -> Outcome:
+        """Let the calls under way end, and say what became of all."""
+        assert self._process is not None
+        self._kubectl.run("exec", "deployment/dragoman-client", "--", "touch", STOP_FILE)
+        printed, problems = self._process.communicate(timeout=limit_s)
+        assert self._process.returncode == 0, problems
+        found: dict[str, Any] = json.loads(printed)
+        return Outcome(
+            num_ok=found["codes"].get("OK", 0),
+            num_wrong=found["wrong"],
+            failures=tuple(
+                Failure(at_s=at_s, latency_s=latency_s, code=code, detail=detail)
+                for at_s, latency_s, code, detail in found["failures"]
+            ),
+            p50_ms=found["p50_ms"],
+            p99_ms=found["p99_ms"],
+            max_ms=found["max_ms"],
+        )
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 The Dragoman Authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests need around a release: a namespace, and the names of images and values."""
+
+from pathlib import Path
+
+from tests.cluster.kubectl import Kubectl, Object
+from tests.deploy import helm
+
+NAMESPACE = "dragoman-test"
+VALUES = helm.VALUES / "evaluation.yaml"
+VALUES_TWO = Path(__file__).with_name("two.yaml")
+SERVICES = (
+    "gateway",
+    "tokenizer",
+    "registry",
+    "worker-lite",
+    "launcher",
+    "trainer-lite",
+    "monitor",
+    "client",
+    "autoscaler",
+)
+CONSUMER_IMAGE = "localhost/dragoman-example-consumer:latest"
+IMAGES = (
+    *(f"localhost/dragoman-{name}:0.1.0" for name in SERVICES),
+    *(f"localhost/dragoman-{name}:latest" for name in ("minio", "kafka", "postgres")),
+    CONSUMER_IMAGE,
+)
+
+
+def namespace(name: str) -> Object:
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+
+
+def volumes(kubectl: Kubectl) -> list[Object]:
+    """Volumes of a node, for a cluster that makes none by itself; nothing where there is a storage class."""
+    if kubectl.get("storageclasses")["items"]:
+        return []
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{NAMESPACE}-{number}"},
+            "spec": {
+                "capacity": {"storage": "10Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "hostPath": {"path": f"/tmp/{NAMESPACE}-{number}", "type": "DirectoryOrCreate"},
+            },
+        }
+        for number in range(12)
+    ]
+
+
+def restricted_pod(
+    name: str, image: str, arguments: list[str], *, volumes: list[Object], mounts: list[Object]
+) -> Object:
+    """A pod that a restricted namespace takes, and that runs once."""
+    container = {
+        "name": "main",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "args": arguments,
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container],
+            "volumes": volumes,
+        },
+    }
