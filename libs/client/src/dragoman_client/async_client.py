@@ -30,9 +30,9 @@ class AsyncClient:
         self._timeout_s = check_timeout(timeout_s)
         credentials = self._endpoint.credentials()
         self._channel = (
-            grpc.aio.secure_channel(target, credentials, options=self._endpoint.options)
+            grpc.aio.secure_channel(self._endpoint.address, credentials, options=self._endpoint.options)
             if credentials
-            else grpc.aio.insecure_channel(target, options=self._endpoint.options)
+            else grpc.aio.insecure_channel(self._endpoint.address, options=self._endpoint.options)
         )
         self._stub = pb_grpc.GatewayServiceStub(self._channel)
 

@@ -33,9 +33,9 @@ class Client:
         self._timeout_s = check_timeout(timeout_s)
         credentials = self._endpoint.credentials()
         self._channel = (
-            grpc.secure_channel(target, credentials, options=self._endpoint.options)
+            grpc.secure_channel(self._endpoint.address, credentials, options=self._endpoint.options)
             if credentials
-            else grpc.insecure_channel(target, options=self._endpoint.options)
+            else grpc.insecure_channel(self._endpoint.address, options=self._endpoint.options)
         )
         self._stub = pb_grpc.GatewayServiceStub(self._channel)
 

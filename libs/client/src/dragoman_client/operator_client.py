@@ -26,6 +26,7 @@ from dragoman_client.rpc_errors import explained
 from dragoman_common.channel import connect
 from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, NotFoundError, UnavailableError
 from dragoman_common.service_keys import KeyTokens, ServiceKey
+from dragoman_common.tls import ChannelTls
 
 _CHUNK_BYTES = 1024 * 1024
 _PUBLISH_TIMEOUT_S = 600.0
@@ -48,10 +49,12 @@ class OperatorTargets:
 class OperatorClient:
     """Use with `async with`. Every call has a deadline, and raises a `DragomanError` when it fails."""
 
-    def __init__(self, targets: OperatorTargets, key: ServiceKey, *, tenant: str) -> None:
+    def __init__(
+        self, targets: OperatorTargets, key: ServiceKey, *, tenant: str, tls: ChannelTls | None = None
+    ) -> None:
         tokens = KeyTokens(key, tenant=tenant)
         self._channels: list[grpc.aio.Channel] = [
-            connect(target, audience=audience, tokens=tokens)
+            connect(target, audience=audience, tokens=tokens, tls=tls)
             for audience, target in (
                 ("registry", targets.registry),
                 ("launcher", targets.launcher),

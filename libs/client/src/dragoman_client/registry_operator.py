@@ -15,6 +15,7 @@ from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
 from dragoman_common.channel import connect
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_common.status import translated
+from dragoman_common.tls import ChannelTls
 from dragoman_models.file_digest import FileDigest
 
 _PAGE_SIZE = 1000
@@ -24,8 +25,8 @@ _TRANSFER_TIMEOUT_S = 600.0
 class RegistryOperator:
     """Use with `async with`. Every call has a deadline, and raises a `DragomanError` when it fails."""
 
-    def __init__(self, target: str, key: ServiceKey, *, tenant: str) -> None:
-        self._channel = connect(target, audience="registry", tokens=KeyTokens(key, tenant=tenant))
+    def __init__(self, target: str, key: ServiceKey, *, tenant: str, tls: ChannelTls | None = None) -> None:
+        self._channel = connect(target, audience="registry", tokens=KeyTokens(key, tenant=tenant), tls=tls)
         self._registry = registry_pb2_grpc.RegistryServiceStub(self._channel)
 
     async def __aenter__(self) -> Self:

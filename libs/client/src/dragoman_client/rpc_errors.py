@@ -16,6 +16,17 @@ from dragoman_common.status import translated
 _TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)", re.IGNORECASE)
 _NOT_HTTP2 = ("Failed parsing HTTP/2", "http1", "HTTP/1")
 _HANDSHAKE = ("handshake", "SSL", "TLS")
+_TLS_REASONS = (
+    ("has expired", "the certificate of {target} has ended, or this machine's clock is wrong"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "the certificate of {target} is of no authority that this client trusts: name it (--ca FILE, tls_ca_file)",
+    ),
+    ("Hostname Verification", "the certificate of {target} holds another name: use the name that it is for"),
+    ("WRONG_VERSION_NUMBER", "{target} speaks plaintext, not TLS: check the port, or leave --ca away"),
+    ("Socket closed", "{target} closed the connection at once: it may speak TLS only (--ca FILE, or https://)"),
+)
+"""What gRPC's texts have in common with each other, in this order, and what they mean."""
 
 
 @contextmanager
@@ -46,6 +57,15 @@ def explanation(error: DragomanError, target: str) -> str | None:
         if text != "Deadline Exceeded":
             return None
         return f"no answer from {target} in time: give the call more time (timeout_s), or see `dragoman status`"
+    return _of_connection(text, target)
+
+
+def _of_connection(text: str, target: str) -> str | None:
+    """Why there is no connection."""
+    if text.startswith("failed to connect"):
+        for sign, meaning in _TLS_REASONS:
+            if sign in text:
+                return meaning.format(target=target)
     if any(sign in text for sign in _NOT_HTTP2):
         return f"{target} does not speak gRPC: it may be the HTTP port; `dragoman status` shows the gRPC target"
     if "Connection refused" in text:

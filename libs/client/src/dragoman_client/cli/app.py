@@ -4,6 +4,7 @@
 
 import os
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,13 +52,19 @@ def root(
     home: Annotated[
         str | None, typer.Option(help="Where the platform keeps its things; DRAGOMAN_HOME otherwise.")
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="DRAGOMAN_CA", help="A file of certificates (PEM) to trust: every connection is TLS. For clusters."
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001 - its callback prints and exits
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Choose the platform that the command is for."""
     chosen = Home.resolve(os.environ) if home is None else Home.at(home)
-    ctx.obj = Session(home=chosen, environ=os.environ)
+    ctx.obj = Session(home=chosen, ca_file=ca, environ=os.environ)
 
 
 for command_of_platform in (up, down, status, doctor, token):

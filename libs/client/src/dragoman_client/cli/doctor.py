@@ -36,6 +36,7 @@ def doctor(
         session.platform.running(),
         targets=dict(_target(text) for text in target or ()),
         parts=None if env is None else RealParts.of(variables_of_file(env)),
+        ca_file=session.ca_file,
     )
     findings = asyncio.run(examine(deployment))
     is_healthy = all(finding.status != FAIL for finding in findings)

@@ -14,4 +14,4 @@ def registry_of(session: Session) -> RegistryOperator:
         UnavailableError: no platform is running.
         NotFoundError: $DRAGOMAN_OPERATOR names nobody who has a key here.
     """
-    return RegistryOperator(session.target("registry"), session.operator_key(), tenant=LOCAL_TENANT)
+    return RegistryOperator(session.target("registry"), session.operator_key(), tenant=LOCAL_TENANT, tls=session.tls)

@@ -21,6 +21,8 @@ from dragoman_client.operator_client import OperatorClient, OperatorTargets
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import InvalidArgumentError, NotFoundError
 from dragoman_common.service_keys import ServiceKey
+from dragoman_common.tls import ChannelTls
+from dragoman_common.tls_files import TlsFileError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of text.")]
 
@@ -30,6 +32,8 @@ class Session:
     """One run of the command."""
 
     home: Home
+    ca_file: Path | None = None
+    """Whom to trust: set, and every connection is TLS."""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     @property
@@ -47,7 +51,19 @@ class Session:
             UnavailableError: no platform is running.
         """
         targets = OperatorTargets(**{name: self.target(name) for name in ("registry", "launcher", "monitor", "worker")})
-        return OperatorClient(targets, self.operator_key(), tenant=LOCAL_TENANT)
+        return OperatorClient(targets, self.operator_key(), tenant=LOCAL_TENANT, tls=self.tls)
+
+    @property
+    def tls(self) -> ChannelTls | None:
+        """For connections to services; None where they are plaintext.
+
+        Raises:
+            InvalidArgumentError: --ca names no file of certificates.
+        """
+        try:
+            return ChannelTls(self.ca_file) if self.ca_file else None
+        except TlsFileError as error:
+            raise InvalidArgumentError(f"--ca: {str(error).partition(': ')[2]}") from None
 
     def target(self, service: str) -> str:
         """host:port of a service: of $DRAGOMAN_SERVICES (service=host:port, comma-separated), or of what runs here.
@@ -98,7 +114,7 @@ class Session:
             UnavailableError: no target is given and no platform is running.
         """
         target = self.environ.get("DRAGOMAN_TARGET") or self.platform.require_running().grpc_target
-        with Client(target, self.user_token(), timeout_s=timeout_s) as client:
+        with Client(target, self.user_token(), timeout_s=timeout_s, tls_ca_file=self.ca_file) as client:
             yield client
 
 

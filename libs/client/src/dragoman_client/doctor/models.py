@@ -17,6 +17,7 @@ from dragoman_common.channel import connect
 from dragoman_common.errors import DragomanError, InvalidArgumentError, NotFoundError
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_common.status import translated
+from dragoman_common.tls import ChannelTls
 from dragoman_models.verifying_keys import read_key_chain
 
 TIMEOUT_S = 5.0
@@ -37,14 +38,15 @@ async def check_models(deployment: Deployment) -> AsyncIterator[Finding]:
     if not targets.get("registry"):
         yield Findings("models").skipped("aliases", "the registry has no address")
         return
-    yield await _key_list(targets["registry"], key)
+    tls = ChannelTls(deployment.ca_file) if deployment.ca_file else None
+    yield await _key_list(targets["registry"], key, tls)
     asked = OperatorTargets(
         registry=targets["registry"],
         launcher=targets.get("launcher", ""),
         monitor=targets.get("monitor", ""),
         worker=targets.get("worker", ""),
     )
-    async with OperatorClient(asked, key, tenant=LOCAL_TENANT) as operator:
+    async with OperatorClient(asked, key, tenant=LOCAL_TENANT, tls=tls) as operator:
         models: list[registry_pb2.ModelSummary] = []
         try:
             models = await operator.models()
@@ -109,9 +111,9 @@ async def _freshness(operator: OperatorClient, model: str) -> AsyncIterator[Find
         yield here.warn("lost events", f"{freshness.num_lost_events} were dropped before they were read", advice)
 
 
-async def _key_list(target: str, key: ServiceKey) -> Finding:
+async def _key_list(target: str, key: ServiceKey, tls: ChannelTls | None) -> Finding:
     here = Findings("registry")
-    channel = connect(target, audience="registry", tokens=KeyTokens(key, tenant=LOCAL_TENANT))
+    channel = connect(target, audience="registry", tokens=KeyTokens(key, tenant=LOCAL_TENANT), tls=tls)
     try:
         with translated():
             reply = await registry_pb2_grpc.RegistryServiceStub(channel).GetKeyList(

@@ -10,20 +10,24 @@ t behind, and one for ahead, measure it.
 import asyncio
 import http.client
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
 
+from dragoman_client.doctor.certificate import check_certificate
 from dragoman_client.doctor.deployment import Deployment
-from dragoman_client.doctor.finding import BAD_SKEW_S, MAX_SKEW_S, Finding, Findings
+from dragoman_client.doctor.finding import BAD_SKEW_S, FAIL, MAX_SKEW_S, Finding, Findings
 from dragoman_client.local import keys
 from dragoman_client.local.services import SERVICES
 from dragoman_client.local.user_tokens import UserTokenIssuer
 from dragoman_common.service_keys import TOKEN_LIFETIME_S, ServiceKey
+from dragoman_common.tls import ChannelTls, channel_credentials
 
 TIMEOUT_S = 5.0
 _LEEWAY_S = 30.0
@@ -58,9 +62,22 @@ async def check_services(deployment: Deployment) -> AsyncIterator[Finding]:
         if not target:
             yield Findings(name).skipped("health", "no address; give it with --target")
             continue
-        async with grpc.aio.insecure_channel(target) as channel:
+        is_reached = True
+        async with _channel(target, deployment) as channel:
             async for finding in _check(name, target, channel, deployment):
+                is_reached &= (finding.check, finding.status) != ("health", FAIL)
                 yield finding
+        # What answers in plaintext has none; what does not answer may want TLS.
+        if deployment.ca_file or not is_reached:
+            judged = await asyncio.to_thread(check_certificate, name, target, deployment.ca_file)
+            if judged:
+                yield judged
+
+
+def _channel(target: str, deployment: Deployment) -> grpc.aio.Channel:
+    if deployment.ca_file is None:
+        return grpc.aio.insecure_channel(target)
+    return grpc.aio.secure_channel(target, channel_credentials(ChannelTls(deployment.ca_file).current()))
 
 
 async def _check(name: str, target: str, channel: grpc.aio.Channel, deployment: Deployment) -> AsyncIterator[Finding]:
@@ -100,7 +117,7 @@ async def _check(name: str, target: str, channel: grpc.aio.Channel, deployment: 
         code, reply = await _call(channel, _OIP_METADATA, b"", token)
         if code == "OK":
             yield here.ok("version", _version(reply))
-        yield await asyncio.to_thread(_http_side, here, deployment.http_address)
+        yield await asyncio.to_thread(_http_side, here, deployment.http_address, deployment.ca_file)
 
 
 async def _skew_s(channel: grpc.aio.Channel, method: str, token_at: TokenAt) -> float | None:
@@ -172,12 +189,16 @@ async def _call(channel: grpc.aio.Channel, method: str, request: bytes, token: s
         return error.code().name, (error.details() or "").encode()
 
 
-def _http_side(here: Findings, address: str) -> Finding:
+def _http_side(here: Findings, address: str, ca_file: Path | None) -> Finding:
     """Whether the HTTP side answers, and its clock: a Date has whole seconds, and was made while we waited."""
     if not address:
         return here.skipped("clock", "no HTTP address; give it with --target http=HOST:PORT")
     begin_s = time.time()
-    connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
+    if ca_file is None:
+        connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
+    else:
+        trusted = ssl.create_default_context(cafile=str(ca_file))
+        connection = http.client.HTTPSConnection(address, timeout=TIMEOUT_S, context=trusted)
     try:
         connection.request("GET", "/v2/health/live")
         date = connection.getresponse().headers.get("Date", "")
