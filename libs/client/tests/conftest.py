@@ -21,7 +21,7 @@ from dragoman.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
-from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
+from dragoman.registry.v1 import data_pb2, data_pb2_grpc, registry_pb2, registry_pb2_grpc
 from dragoman_client.cli.app import app
 from dragoman_client.local import keys
 from dragoman_client.local.home import Home
@@ -54,6 +54,7 @@ class FakePlatform:
     launcher: Any
     monitor: Any
     worker: Any
+    data: Any
     state: PlatformState
 
     async def dragoman(self, *arguments: str, stdin: str | bytes = "", **variables: str) -> Result:
@@ -103,6 +104,11 @@ async def platform(home: Home) -> AsyncIterator[FakePlatform]:
     }
     own = ProcessIdentity.of(os.getpid())
     assert own is not None
+    data = fakes.Data()
+    data_service = Service(
+        register=data_pb2_grpc.add_DataServiceServicer_to_server,
+        servicer=_Served(data, data_pb2_grpc.DataServiceServicer),
+    )
     async with AsyncExitStack() as stack:
         services = []
         for name, (servicer, pb, pb_grpc, stem) in fake.items():
@@ -110,8 +116,12 @@ async def platform(home: Home) -> AsyncIterator[FakePlatform]:
             is_gateway = name == "gateway"
             server = await stack.enter_async_context(
                 running(
-                    [Service(register=getattr(pb_grpc, f"add_{stem}ServiceServicer_to_server"), servicer=served)],
-                    _policy(pb.DESCRIPTOR, "user" if is_gateway else "operator"),
+                    [
+                        Service(register=getattr(pb_grpc, f"add_{stem}ServiceServicer_to_server"), servicer=served),
+                        *([data_service] if name == "registry" else []),
+                    ],
+                    _policy(pb.DESCRIPTOR, "user" if is_gateway else "operator")
+                    | (_policy(data_pb2.DESCRIPTOR, "operator") if name == "registry" else {}),
                     name=name,
                     authenticator=fakes.UserAuthenticator(keys.user_jwks_file(home).read_text())
                     if is_gateway
@@ -138,5 +148,6 @@ async def platform(home: Home) -> AsyncIterator[FakePlatform]:
             launcher=fake["launcher"][0],
             monitor=fake["monitor"][0],
             worker=fake["worker"][0],
+            data=data,
             state=state,
         )

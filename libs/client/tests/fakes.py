@@ -15,7 +15,7 @@ from dragoman.gateway.v1 import gateway_pb2
 from dragoman.inference.v1 import worker_pb2
 from dragoman.launcher.v1 import launcher_pb2
 from dragoman.monitor.v1 import monitor_pb2
-from dragoman.registry.v1 import registry_pb2
+from dragoman.registry.v1 import data_pb2, registry_pb2
 from dragoman_client.local.user_tokens import AUDIENCE, ISSUER
 from dragoman_common.auth import Caller, bearer_token, current_caller
 from dragoman_common.errors import (
@@ -25,6 +25,8 @@ from dragoman_common.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from dragoman_models.data_set import data_sha256
+from dragoman_models.file_digest import FileDigest
 from dragoman_models.record import AliasRecord
 from dragoman_models.signing import sign_alias_record
 from dragoman_models.verify import payload_sha256
@@ -138,6 +140,37 @@ def alias_event(version: int, sequence: int) -> registry_pb2.AliasEvent:
     event.gate_basis.rule.MergeFrom(registry_pb2.GateRule(alias="prod", quality=registry_pb2.QUALITY_RULE_NOT_WORSE))
     event.gate_basis.evidence.add(version=2, digest="77" * 32)
     return event
+
+
+class Data:
+    """Keeps what is put, by name; with `other_digest` it answers with another one."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {}
+        self.kept: dict[str, data_pb2.DataSet] = {}
+        self.other_digest = ""
+
+    async def PutDataSet(
+        self, requests: AsyncIterator[data_pb2.PutDataSetRequest], _: object
+    ) -> data_pb2.PutDataSetResponse:
+        header = (await anext(requests)).header
+        files = self.files[header.name] = {file.path: b"" for file in header.files}
+        async for request in requests:
+            files[request.chunk.path] += request.chunk.data
+        listed = [FileDigest(path=f.path, size_bytes=f.size_bytes, sha256=f.sha256) for f in header.files]
+        digest = data_sha256(listed)
+        created = header.name not in self.kept
+        found = data_pb2.DataSet(name=header.name, number=1, sha256=self.other_digest or digest, files=header.files)
+        found.put_by = "operator:ada"
+        found.put_time.FromDatetime(TIME)
+        self.kept[header.name] = found
+        return data_pb2.PutDataSetResponse(data_set=found, created=created)
+
+    async def ListDataSets(self, request: data_pb2.ListDataSetsRequest, _: object) -> data_pb2.ListDataSetsResponse:
+        names = [name for name in sorted(self.kept) if name > request.page_token]
+        return data_pb2.ListDataSetsResponse(
+            data_sets=[self.kept[name] for name in names[:1]], next_page_token=names[0] if len(names) > 1 else ""
+        )
 
 
 class Registry(fake_trust.Trust):

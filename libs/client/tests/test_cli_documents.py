@@ -96,6 +96,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "data get": ("data", "add", "mine", "TRAIN", "TEST"),
     "data remove": ("data", "remove", "mine"),
     "data list": ("data", "list"),
+    "data put": ("data", "put", "mine", "FOLDER"),
+    "data list --store": ("data", "list", "--store"),
 }
 
 
@@ -119,6 +121,12 @@ async def test_json_has_the_documented_shape(name: str, platform: Any, tmp_path:
     for path in files.values():
         path.write_text("label,text\nx,one\ny,two\n")
     files["PACKAGE"] = package(tmp_path / "package")
+    files["FOLDER"] = tmp_path / "folder"
+    files["FOLDER"].mkdir()
+    for part in ("TRAIN", "TEST"):
+        (files["FOLDER"] / files[part].name).write_bytes(files[part].read_bytes())
+    if name == "data list --store":
+        await platform.json("data", "put", "mine", str(files["FOLDER"]))
     files |= trust_files(tmp_path, platform.registry.key)
     if name == "data remove":
         added = [str(files[part]) for part in ("TRAIN", "TEST")]

@@ -18,7 +18,13 @@ from dragoman_common.testing import FakeClock
 from dragoman_launcher.announcer import Announcer
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import JobState
-from dragoman_launcher.memory import MemoryJobEvents, MemoryJobRunner, MemoryJobStore, MemoryRecipeChecker
+from dragoman_launcher.memory import (
+    MemoryDataSets,
+    MemoryJobEvents,
+    MemoryJobRunner,
+    MemoryJobStore,
+    MemoryRecipeChecker,
+)
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
@@ -88,6 +94,7 @@ class Launcher:
     store: Any
     runner: Any
     checker: Any
+    data_sets: Any
     events: Any
     clock: Any
     queue: JobQueue
@@ -132,13 +139,14 @@ async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Launch
         supervisor = JobSupervisor(
             catalogue=catalogue, store=store, runner=runner, queue=queue, limits=job_limits, clock=clock
         )
-        checker = MemoryRecipeChecker()
+        checker, data_sets = MemoryRecipeChecker(), MemoryDataSets()
         submission = JobSubmission(
             catalogue=catalogue,
             store=store,
             supervisor=supervisor,
             queue=queue,
             checker=checker,
+            data_sets=data_sets,
             clock=clock,
             data_dir=data_dir,
             max_recipe_bytes=65536,
@@ -153,6 +161,7 @@ async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Launch
             store=store,
             runner=runner,
             checker=checker,
+            data_sets=data_sets,
             events=events,
             clock=clock,
             queue=queue,

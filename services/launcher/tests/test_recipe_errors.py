@@ -31,7 +31,29 @@ def test_without_overrides_the_trainer_gets_the_submitted_text(data_dir):
     recipe = checked(data_dir, "# mine\n" + GOOD)
 
     assert recipe.effective == "# mine\n" + GOOD
-    assert recipe.dataset == "r8"
+    assert recipe.stored == ()
+
+
+def test_data_sets_of_the_store_are_pinned_by_what_their_names_mean_now(data_dir):
+    recipe = checked(data_dir, "data: {name: 'store:news'}\nrnn: {vectors: 'store:glove@%s'}\n" % ("a" * 64))
+    assert [(found.name, found.sha256) for found in recipe.stored] == [("news", ""), ("glove", "a" * 64)]
+
+    text = recipe.pinned({found: found.sha256 or "b" * 64 for found in recipe.stored})
+
+    assert yaml.safe_load(text) == {
+        "data": {"name": "store:news@" + "b" * 64},
+        "rnn": {"vectors": "store:glove@" + "a" * 64},
+    }
+    pinned = checked(data_dir, text)
+    assert pinned.pinned({}) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["store:", "store:a/b", "store:..", "store:r8@", "store:r8@abc", "store:R8", "store: r8"]
+)
+def test_a_name_of_the_store_that_is_none_is_refused(data_dir, name):
+    with pytest.raises(RecipeError, match=r"data\.name must be store:NAME"):
+        checked(data_dir, f"data: {{name: '{name}'}}\n")
 
 
 def test_overrides_replace_values_by_dotted_key_with_their_yaml_type(data_dir):

@@ -175,3 +175,31 @@ async def test_a_change_written_by_an_append_that_failed_is_not_written_twice(la
 
     assert (ended.state, ended.sequence) == (JobState.SUCCEEDED, 2)
     assert await launcher.store.load(job.id) == ended
+
+
+async def test_a_job_keeps_the_digest_that_its_data_sets_name_meant_when_it_was_submitted(launch):
+    launcher = await launch()
+    launcher.data_sets.digests["acme", "news"] = ["a" * 64]
+    recipe = "data: {name: store:news}\n"
+
+    job, _ = await launcher.submit("one", recipe=recipe)
+    launcher.data_sets.digests["acme", "news"].append("b" * 64)
+    again, created = await launcher.submit("one", recipe=recipe)
+    later, _ = await launcher.submit("two", recipe=recipe)
+
+    assert (again.id, created) == (job.id, False)
+    assert "a" * 64 in job.spec.effective_recipe
+    assert "b" * 64 in later.spec.effective_recipe
+    assert job.spec.recipe == recipe
+
+
+async def test_a_data_set_that_the_tenant_has_not_put_is_refused_before_there_is_a_job(launch):
+    launcher = await launch()
+    launcher.data_sets.digests["bolt", "news"] = ["a" * 64]
+
+    with pytest.raises(InvalidArgumentError, match=r"data\.name: there is no data set news"):
+        await launcher.submit("one", recipe="data: {name: store:news}\n")
+    with pytest.raises(InvalidArgumentError, match=r"data\.name"):
+        await launcher.submit("two", tenant="bolt", recipe=f"data: {{name: 'store:news@{'c' * 64}'}}\n")
+
+    assert await launcher.store.load_all() == []

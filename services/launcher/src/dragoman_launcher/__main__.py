@@ -15,10 +15,11 @@ from typing import Any
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common import logs, settings, telemetry
 from dragoman_common.auth import Authenticator
+from dragoman_common.channel import connect
 from dragoman_common.clock import Clock, SystemClock
 from dragoman_common.errors import DragomanError, FailedPreconditionError
 from dragoman_common.server import Service, serve
-from dragoman_common.service_keys import ServiceKey, ServiceTokenAuthenticator, TrustStore
+from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_events.opening import open_log
 from dragoman_launcher.announcer import Announcer
 from dragoman_launcher.catalogue import JobCatalogue
@@ -32,6 +33,7 @@ from dragoman_launcher.pod_exchange import PodTokenExchange
 from dragoman_launcher.ports import JobRunner, JobStore, RecipeChecker
 from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.registry_client import RegistryDataSets
 from dragoman_launcher.servicer import POLICY, LauncherServicer
 from dragoman_launcher.settings import LauncherSettings
 from dragoman_launcher.submission import JobSubmission
@@ -62,7 +64,8 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     """Serve until the process is told to stop."""
     clock = SystemClock()
     trust = TrustStore.load(own.server.trust_file)
-    token = _job_tokens(ServiceKey.load(own.server.key_file), own, clock)
+    key = ServiceKey.load(own.server.key_file)
+    token = _job_tokens(key, own, clock)
     cluster = parse_jobs_url(own.jobs_url)
     store = FolderJobStore(own.jobs_dir.absolute()).lock()
     log = open_log(own.events_url, own.kafka)
@@ -74,6 +77,9 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         backend = await _cluster(
             own, cluster, catalogue=catalogue, store=store, token=token, others=others, clock=clock
         )
+    registry = connect(
+        own.registry_target, audience="registry", tokens=KeyTokens(key, clock=clock), tls=own.server.tls.channels()
+    )
     queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
     announcer = Announcer(catalogue, store, EventLogJobEvents(log))
     supervisor = JobSupervisor(
@@ -92,6 +98,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         supervisor=supervisor,
         queue=queue,
         checker=backend.checker,
+        data_sets=RegistryDataSets(registry),
         clock=clock,
         # A pod sees the data sets of its claim, which the launcher need not.
         data_dir=own.data_dir.absolute() if cluster is None else None,
@@ -132,6 +139,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     finally:
         await supervisor.close()
         await backend.close()
+        await registry.close()
         await asyncio.to_thread(log.close)
         store.close()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from dragoman_common.errors import AbortedError
+from dragoman_common.errors import AbortedError, NotFoundError
 from dragoman_launcher.job import JobSpec, TrainingJob
 from dragoman_launcher.job_record import change_to_json, progress_to_json, restore
 from dragoman_launcher.outcome import JobResult, Outcome, Verdict
@@ -122,6 +122,19 @@ class MemoryRecipeChecker:
         self.num_checks += 1
         if self._refused in recipe:
             raise RecipeError(f"recipe: {self._refused!r} is not allowed.")
+
+
+class MemoryDataSets:
+    """The digests of each (tenant, name), the newest last."""
+
+    def __init__(self) -> None:
+        self.digests: dict[tuple[str, str], list[str]] = {}
+
+    async def digest(self, tenant: str, name: str, sha256: str) -> str:
+        known = self.digests.get((tenant, name), [])
+        if not known or (sha256 and sha256 not in known):
+            raise NotFoundError(f"there is no data set {name} in the store")
+        return sha256 or known[-1]
 
 
 class MemoryJobEvents:

@@ -107,6 +107,19 @@ class RecipeChecker(Protocol):
         ...
 
 
+class DataSets(Protocol):
+    """The data sets in the registry's store."""
+
+    async def digest(self, tenant: str, name: str, sha256: str) -> str:
+        """The digest of the tenant's newest data set of a name, or the given one when there is such a one.
+
+        Raises:
+            NotFoundError: there is none.
+            UnavailableError: the registry does not answer.
+        """
+        ...
+
+
 class JobEvents(Protocol):
     """Where changes are announced to everybody else."""
 

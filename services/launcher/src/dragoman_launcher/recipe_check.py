@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe before anything is started: its form, its overrides, its data set. Pure but for one look at the data folder.
+"""A recipe before anything is started: form, overrides, data sets. Pure but for one look at the data folder.
 
     YAML text --form--> mapping --overrides by dotted key--> effective recipe --data set--> is its folder here?
+                                                                              `-- store:NAME[@digest]: for whoever asks
 
 What the keys mean and which are allowed is the trainer's to say, through the port RecipeChecker. Here is what must
 hold before the text is handed to another process: it is small, it is plain data (no tags, no anchors: an alias
@@ -28,6 +29,9 @@ MAX_REQUEST_ID_CHARS: Final = 128
 DATA_SET_KEYS: Final = (("data", "name"), ("rnn", "vectors"))
 """The recipe's keys that name a folder of data: seen to before a job is made, not when it fails an hour later."""
 
+STORE_PREFIX: Final = "store:"
+
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,7}")
 _REQUEST_ID: Final = re.compile(r"[!-~]{1,128}")
 
@@ -37,9 +41,29 @@ class RecipeError(InvalidArgumentError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredData:
+    """A data set that the recipe wants from the registry's store."""
+
+    section: str
+    key: str
+    name: str
+    sha256: str
+    """Empty: the newest of the name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedRecipe:
     effective: str
-    dataset: str
+    stored: tuple[StoredData, ...] = ()
+
+    def pinned(self, digests: Mapping[StoredData, str]) -> str:
+        """The effective recipe with the digest of each stored data set: what a name means must not change under it."""
+        if all(stored.sha256 for stored in self.stored):
+            return self.effective
+        content = yaml.safe_load(self.effective)
+        for stored in self.stored:
+            content[stored.section][stored.key] = f"{STORE_PREFIX}{stored.name}@{digests[stored]}"
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def check_request(request_id: str, model: str) -> None:
@@ -72,30 +96,43 @@ def check_recipe(
     _check_overrides(overrides)
     for key, text in overrides.items():
         _set(content, key, _scalar(key, text))
-    dataset = _dataset(content, data_dir)
+    stored = _data_sets(content, data_dir)
     # Without overrides the trainer sees the submitted text itself, so that its errors name the submitter's lines.
     effective = recipe if not overrides else yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    return CheckedRecipe(effective=effective, dataset=dataset)
+    return CheckedRecipe(effective=effective, stored=stored)
 
 
-def _dataset(content: Mapping[Any, Any], data_dir: Path | None) -> str:
-    found = {}
+def _data_sets(content: Mapping[Any, Any], data_dir: Path | None) -> tuple[StoredData, ...]:
+    found: list[StoredData] = []
     for section, key in DATA_SET_KEYS:
         values = content.get(section)
         if not isinstance(values, dict) or key not in values:
+            if (section, key) == DATA_SET_KEYS[0]:
+                raise RecipeError("data.name is missing: the recipe must say which data set it trains on.")
             continue
         field, name = f"{section}.{key}", values[key]
         if not isinstance(name, str):
             raise RecipeError(f"{field} must be a text.")
+        if name.startswith(STORE_PREFIX):
+            found.append(_stored(section, key, name.removeprefix(STORE_PREFIX)))
+            continue
         _check_name(field, name)
         if data_dir is not None and not (data_dir / name).is_dir():
             raise RecipeError(
-                f"{field}: {name!r} is not in the data folder; `dragoman data get {name}` fetches what we know."
+                f"{field}: {name!r} is not in the data folder; `dragoman data get {name}` fetches what we know, "
+                f"and {STORE_PREFIX}{name} names what `dragoman data put {name}` has put into the store."
             )
-        found[field] = name
-    if "data.name" not in found:
-        raise RecipeError("data.name is missing: the recipe must say which data set it trains on.")
-    return found["data.name"]
+    return tuple(found)
+
+
+def _stored(section: str, key: str, text: str) -> StoredData:
+    name, at, sha256 = text.partition("@")
+    if not is_name(name) or (at and not _SHA256.fullmatch(sha256)):
+        raise RecipeError(
+            f"{section}.{key} must be {STORE_PREFIX}NAME, or {STORE_PREFIX}NAME@DIGEST with 64 hexadecimal digits; "
+            f"a name has {RULE}."
+        )
+    return StoredData(section=section, key=key, name=name, sha256=sha256)
 
 
 def _check_name(field: str, name: str) -> None:

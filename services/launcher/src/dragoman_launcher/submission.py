@@ -3,7 +3,7 @@
 """From a request to an accepted job.
 
     names -> known request id? its job, if that is what was asked for -> room? -> recipe: form, overrides, data set
-          -> the trainer's check -> record (create-only) -> queue
+          -> stored data sets pinned by digest -> the trainer's check -> record (create-only) -> queue
 
 Nothing is written before everything is checked, and the one write decides among racers.
 """
@@ -15,12 +15,12 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import AlreadyExistsError, OverloadedError, UnavailableError
+from dragoman_common.errors import AlreadyExistsError, NotFoundError, OverloadedError, UnavailableError
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import JobSpec, TrainingJob, job_id
-from dragoman_launcher.ports import JobStore, RecipeChecker
+from dragoman_launcher.ports import DataSets, JobStore, RecipeChecker
 from dragoman_launcher.queue import JobQueue
-from dragoman_launcher.recipe_check import check_recipe, check_request
+from dragoman_launcher.recipe_check import CheckedRecipe, RecipeError, StoredData, check_recipe, check_request
 from dragoman_launcher.supervisor import JobSupervisor
 
 MAX_CHECKS_AT_ONCE: Final = 2
@@ -39,6 +39,7 @@ class JobSubmission:
         supervisor: JobSupervisor,
         queue: JobQueue,
         checker: RecipeChecker,
+        data_sets: DataSets,
         clock: Clock,
         data_dir: Path | None,
         max_recipe_bytes: int,
@@ -49,6 +50,7 @@ class JobSubmission:
         self._supervisor = supervisor
         self._queue = queue
         self._checker = checker
+        self._data_sets = data_sets
         self._clock = clock
         self._data_dir = data_dir
         self._max_recipe_bytes = max_recipe_bytes
@@ -96,19 +98,29 @@ class JobSubmission:
             checked = await asyncio.to_thread(
                 check_recipe, recipe, overrides, max_recipe_bytes=self._max_recipe_bytes, data_dir=self._data_dir
             )
+            effective = await self._pinned(tenant, checked)
             async with self._checks:
-                await self._checker.check(checked.effective)
+                await self._checker.check(effective)
             spec = JobSpec(
                 tenant=tenant,
                 request_id=request_id,
                 model=model,
                 recipe=recipe,
                 overrides=dict(overrides),
-                effective_recipe=checked.effective,
+                effective_recipe=effective,
                 submitted_by=subject,
                 create_time=self._clock.now(),
             )
             return await self._created(spec)
+
+    async def _pinned(self, tenant: str, checked: CheckedRecipe) -> str:
+        digests: dict[StoredData, str] = {}
+        for stored in checked.stored:
+            try:
+                digests[stored] = await self._data_sets.digest(tenant, stored.name, stored.sha256)
+            except NotFoundError as error:
+                raise RecipeError(f"{stored.section}.{stored.key}: {error.message}") from error
+        return checked.pinned(digests)
 
     async def _created(self, spec: JobSpec) -> tuple[TrainingJob, bool]:
         # A caller that goes away between the write and the queue must not leave a job that nobody starts.

@@ -7,9 +7,11 @@ Exit status: 0 succeeded (the metrics are the last line of stdout), 1 failed, 2 
 
 import logging
 import os
+import shutil
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -18,10 +20,10 @@ from dragoman_common.errors import DragomanError, NotFoundError
 from dragoman_trainer.data import part_files
 from dragoman_trainer.local import LocalReporter
 from dragoman_trainer.outcome import Outcome, metrics_json, write_outcome
-from dragoman_trainer.ports import JobCancelledError, ProgressReporter, Publisher
+from dragoman_trainer.ports import DataSource, JobCancelledError, ProgressReporter, Publisher
 from dragoman_trainer.recipe import Recipe, parse_recipe
 from dragoman_trainer.settings import PREFIX, Settings
-from dragoman_trainer.training import RunResult, run
+from dragoman_trainer.training import DATA_FOLDER, RunResult, run
 
 if TYPE_CHECKING:
     import grpc
@@ -61,18 +63,22 @@ def main() -> int:
 def _train(chosen: Settings) -> Outcome:
     recipe, text = _recipe(chosen)
     if chosen.check_only:
-        part_files(recipe.data.name, chosen.data_dir)
+        if recipe.data.stored is None:
+            part_files(recipe.data.name, chosen.data_dir)
         return Outcome(verdict="succeeded", message="the recipe can be run")
     chosen.output_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        reporter, publisher = _platform(chosen, stack)
+        # What was fetched is in the store; the folder of an ended run is kept for long.
+        stack.callback(shutil.rmtree, chosen.output_dir / DATA_FOLDER, ignore_errors=True)
+        platform = _platform(chosen, stack)
         result: RunResult = run(
             recipe,
             text,
             data_dir=chosen.data_dir,
             output_dir=chosen.output_dir,
-            reporter=reporter,
-            publisher=publisher,
+            reporter=platform.reporter,
+            publisher=platform.publisher,
+            data_source=platform.data_source,
         )
     sys.stdout.write(metrics_json(result) + "\n")
     message = f"test accuracy {result.evaluation.accuracy:.4f}"
@@ -88,13 +94,22 @@ def _recipe(chosen: Settings) -> tuple[Recipe, str]:
     return parse_recipe(text, file=chosen.recipe_file.name, overrides=overrides), text
 
 
-def _platform(chosen: Settings, stack: ExitStack) -> tuple[ProgressReporter, Publisher | None]:
-    """Connect what the settings name. The adapters are imported late: a local run needs no gRPC."""
-    reporter: ProgressReporter = LocalReporter()
+@dataclass(kw_only=True, slots=True)
+class _Platform:
+    """What the settings name; without any, the run is local."""
+
+    reporter: ProgressReporter
     publisher: Publisher | None = None
+    data_source: DataSource | None = None
+
+
+def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
+    """Connect what the settings name. The adapters are imported late: a local run needs no gRPC."""
+    platform = _Platform(reporter=LocalReporter())
     if chosen.token_file is None and chosen.pod_token_file is None:
-        return reporter, publisher
+        return platform
     from dragoman_trainer.call import JobToken, open_channel
+    from dragoman_trainer.data_client import RegistryData
     from dragoman_trainer.launcher_client import LauncherReporter
     from dragoman_trainer.pod_credential import PodCredential
     from dragoman_trainer.registry_client import RegistryPublisher
@@ -110,10 +125,12 @@ def _platform(chosen: Settings, stack: ExitStack) -> tuple[ProgressReporter, Pub
     elif chosen.token_file is not None:
         token = JobToken(chosen.token_file)
     if chosen.launcher_target:
-        reporter = LauncherReporter(channel(chosen.launcher_target), token, chosen.job_id)
+        platform.reporter = LauncherReporter(channel(chosen.launcher_target), token, chosen.job_id)
     if chosen.registry_target:
-        publisher = RegistryPublisher(channel(chosen.registry_target), token, model=chosen.model, job_id=chosen.job_id)
-    return reporter, publisher
+        registry = channel(chosen.registry_target)
+        platform.publisher = RegistryPublisher(registry, token, model=chosen.model, job_id=chosen.job_id)
+        platform.data_source = RegistryData(registry, token)
+    return platform
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:

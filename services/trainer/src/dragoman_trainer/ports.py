@@ -1,14 +1,17 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run needs from outside: someone who hears its progress, and someone who takes its package.
+"""What a training run needs from outside: who hears its progress, who takes its package, who has its data.
 
-Owns the two protocols and what passes through them. Without a platform both are absent and the run is local.
+Owns the protocols and what passes through them. Without a platform all are absent and the run is local.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from dragoman_models.data_set import StoredName
+from dragoman_models.file_digest import FileDigest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,5 +79,26 @@ class Publisher(Protocol):
 
         Raises:
             DragomanError: what the registry answered.
+        """
+        ...
+
+
+class DataSource(Protocol):
+    """Has data sets. Nothing that it says is believed: stored_data checks."""
+
+    def files(self, stored: StoredName) -> tuple[str, Sequence[FileDigest]]:
+        """Return the digest of a data set, the newest of the name where none is given, and the list of its files.
+
+        Raises:
+            NotFoundError: there is none such.
+            DragomanError: what the store answered.
+        """
+        ...
+
+    def read(self, name: str, sha256: str, file: FileDigest) -> Iterator[bytes]:
+        """Yield a file from its start, also over broken connections.
+
+        Raises:
+            DragomanError: what the store answered at last.
         """
         ...

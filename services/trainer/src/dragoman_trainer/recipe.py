@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from dragoman_common.errors import InvalidArgumentError
+from dragoman_models.data_set import StoredName
 from dragoman_models.fields import Fields, JsonValue
 
 FORMAT = "dragoman.recipe/1"
@@ -31,6 +32,8 @@ class DataRecipe:
     name: str
     dev_fraction: float
     dev_seed: int
+    stored: StoredName | None = None
+    """Where it is to be fetched from; None: it lies in the data folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +78,8 @@ class RnnRecipe:
     embedding_size: int
     vectors: str
     """Data set whose vectors.txt initialises the embedding, or empty for random vectors of embedding_size."""
+    stored_vectors: StoredName | None = None
+    """As DataRecipe.stored, of vectors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,11 +154,23 @@ def parse_recipe(text: str, *, file: str, overrides: Mapping[str, str] | None = 
 
 def _data(value: JsonValue, what: str) -> DataRecipe:
     fields = Fields(value, what=what, required=("name", "dev_fraction", "dev_seed"))
+    name, stored = _data_set(fields, "name")
     return DataRecipe(
-        name=_folder_name(fields, "name"),
+        name=name,
+        stored=stored,
         dev_fraction=fields.number("dev_fraction", low=0.01, high=0.5),
         dev_seed=fields.integer("dev_seed", low=0, high=(1 << 32) - 1),
     )
+
+
+def _data_set(fields: Fields, key: str) -> tuple[str, StoredName | None]:
+    """The name of a data set, and where it is kept when the text says that the store has it."""
+    text = fields.text(key, max_chars=160)
+    try:
+        stored = StoredName.parse(text)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{fields.what}: {key} {error.message}") from None
+    return (_folder_name(fields, key), None) if stored is None else (stored.name, stored)
 
 
 def _folder_name(fields: Fields, key: str) -> str:
@@ -189,10 +206,14 @@ def _linear(value: JsonValue, what: str) -> LinearRecipe:
 def _rnn(value: JsonValue, what: str) -> RnnRecipe:
     keys = set(RnnRecipe.__dataclass_fields__)
     fields = Fields(
-        value, what=what, required=keys - {"embedding_size", "vectors"}, optional=("embedding_size", "vectors")
+        value,
+        what=what,
+        required=keys - {"embedding_size", "vectors", "stored_vectors"},
+        optional=("embedding_size", "vectors"),
     )
     if ("embedding_size" in fields) == ("vectors" in fields):
         raise InvalidArgumentError(f"{what}: give either vectors (their size then counts) or embedding_size")
+    vectors, stored = _data_set(fields, "vectors") if "vectors" in fields else ("", None)
     return RnnRecipe(
         cell=fields.text("cell", choices=("lstm", "gru")),
         hidden_size=fields.integer("hidden_size", low=1, high=4096),
@@ -202,7 +223,8 @@ def _rnn(value: JsonValue, what: str) -> RnnRecipe:
         embedding_dropout=fields.number("embedding_dropout", low=0, high=0.95),
         dropout=fields.number("dropout", low=0, high=0.95),
         embedding_size=fields.integer("embedding_size", low=1, high=4096) if "embedding_size" in fields else 0,
-        vectors=_folder_name(fields, "vectors") if "vectors" in fields else "",
+        vectors=vectors,
+        stored_vectors=stored,
     )
 
 

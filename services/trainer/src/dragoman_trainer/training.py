@@ -4,8 +4,8 @@
 
 Owns the order of the stages and what is reported about them. Each stage's work is another module's.
 
-    load corpus -> tokenizer on train only -> fit (dev chooses) -> temperature on dev -> evaluate the packaged bytes
-    on test, once -> write package -> publish
+    fetch, load corpus -> tokenizer on train only -> fit (dev chooses) -> temperature on dev
+    -> evaluate the packaged bytes on test, once -> write package -> publish
 """
 
 import hashlib
@@ -23,13 +23,15 @@ from dragoman_text import BasicEnglishTokenizer
 from dragoman_trainer.data import Corpus, Split, load_corpus, shuffle_labels
 from dragoman_trainer.fitting import Encoded, Fitted, fit, refit_linear
 from dragoman_trainer.package_writer import card, write_package
-from dragoman_trainer.ports import Lineage, Progress, ProgressReporter, Published, Publisher
+from dragoman_trainer.ports import DataSource, Lineage, Progress, ProgressReporter, Published, Publisher
 from dragoman_trainer.recipe import Recipe
+from dragoman_trainer.stored_data import data_folders
 from dragoman_trainer.temperature import fit_temperature
 
 logger = logging.getLogger(__name__)
 
 PACKAGE_FOLDER = "package"
+DATA_FOLDER = "data"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +59,18 @@ def run(
     output_dir: Path,
     reporter: ProgressReporter,
     publisher: Publisher | None = None,
+    data_source: DataSource | None = None,
 ) -> RunResult:
     """Train as the recipe says and leave ``<output_dir>/package``.
+
+    Args:
+        recipe: What to do.
+        recipe_text: The same as its author wrote it, for the record.
+        data_dir: Where the data sets lie that are not in the store.
+        output_dir: Where the package appears, and while it runs what was fetched.
+        reporter: Hears about it.
+        publisher: Takes the package; None leaves it on disk.
+        data_source: Has the data sets that are in the store.
 
     Raises:
         JobCancelledError: the reporter said so; nothing is left behind.
@@ -66,8 +78,9 @@ def run(
     """
     started = time.perf_counter()
     reporter.report(Progress(stage="load", metrics={}))
+    corpus_dir, vectors_dir = data_folders(recipe, data_dir, output_dir / DATA_FOLDER, data_source)
     corpus = load_corpus(
-        recipe.data.name, data_dir, dev_fraction=recipe.data.dev_fraction, dev_seed=recipe.data.dev_seed
+        recipe.data.name, corpus_dir, dev_fraction=recipe.data.dev_fraction, dev_seed=recipe.data.dev_seed
     )
     for line in corpus.hygiene.lines():
         logger.info("data: %s", line)
@@ -78,7 +91,7 @@ def run(
         )
     encoded = _encode(corpus, recipe)
     train_started = time.perf_counter()
-    fitted = fit(recipe, corpus, encoded, data_dir, reporter)
+    fitted = fit(recipe, corpus, encoded, vectors_dir, reporter)
     train_s = time.perf_counter() - train_started
     reporter.report(Progress(stage="evaluate", metrics={}))
     config, dev_accuracy = _calibrate(recipe, corpus, encoded, fitted)

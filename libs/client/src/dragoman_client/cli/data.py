@@ -1,16 +1,21 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""data get, add, remove, list: data sets on this machine."""
+"""data get, add, remove, list: data sets on this machine; data put, list --store: those in the registry's store."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dragoman_client import datasets
+from dragoman_client.cli.documents import Document, stored_document
 from dragoman_client.cli.output import note, print_json, print_table, say
-from dragoman_client.cli.session import JsonOption, session_of
+from dragoman_client.cli.registry_session import data_store_of
+from dragoman_client.cli.session import JsonOption, Session, session_of
+from dragoman_client.data_store import data_files
 from dragoman_client.datasets_catalog import CATALOG
+from dragoman_common.errors import NotFoundError
 
 app = typer.Typer(help="Data sets.", no_args_is_help=True)
 
@@ -60,9 +65,48 @@ def remove(
         say(f"removed {folder}")
 
 
+@app.command()
+def put(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What recipes call it: data.name: store:NAME.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Its files; without it, the data set of this name here.")
+    ] = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a data set in the platform's store, for jobs that run elsewhere."""
+    session = session_of(ctx)
+    source = datasets.folder(name, session.data_cache) if folder is None else folder
+    if folder is None and not source.is_dir():
+        raise NotFoundError(f"data set {name!r} is not here: name its folder, or `dragoman data get {name}` first")
+    files = data_files(source)
+
+    async def call() -> Document:
+        async with data_store_of(session) as store:
+            reply = await store.put(name, source, files)
+        return stored_document(reply.data_set) | {"created": reply.created}
+
+    document = asyncio.run(call())
+    if as_json:
+        print_json(document)
+        return
+    known = "" if document["created"] else " (it was there already)"
+    say(f"store:{name}@{document['sha256']}{known}")
+    say(f"  {len(document['files'])} files, {document['size_bytes']:,} bytes")
+
+
 @app.command("list")
-def list_data(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
+def list_data(
+    ctx: typer.Context,
+    *,
+    store: Annotated[bool, typer.Option("--store", help="What the platform's store has.")] = False,
+    as_json: JsonOption = False,
+) -> None:
     """What can be fetched, and what is here."""
+    if store:
+        _list_stored(session_of(ctx), as_json=as_json)
+        return
     own = datasets.cached(session_of(ctx).data_cache)
     documents = [
         {
@@ -79,6 +123,21 @@ def list_data(ctx: typer.Context, *, as_json: JsonOption = False) -> None:
     print_table(
         ("name", "here", "summary", "licence"),
         ((d["name"], "yes" if d["cached"] else "", d["summary"], d["licence"]) for d in documents),
+    )
+
+
+def _list_stored(session: Session, *, as_json: bool) -> None:
+    async def call() -> list[Document]:
+        async with data_store_of(session) as store:
+            return [stored_document(found) for found in await store.names()]
+
+    documents = asyncio.run(call())
+    if as_json:
+        print_json({"data": documents})
+        return
+    print_table(
+        ("name", "number", "bytes", "files", "put", "digest"),
+        ((d["name"], d["number"], d["size_bytes"], len(d["files"]), d["put_time"], d["sha256"]) for d in documents),
     )
 
 

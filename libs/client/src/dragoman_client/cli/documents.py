@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from dragoman.inference.v1 import worker_pb2
 from dragoman.launcher.v1 import launcher_pb2
 from dragoman.monitor.v1 import monitor_pb2
-from dragoman.registry.v1 import registry_pb2
+from dragoman.registry.v1 import data_pb2, registry_pb2
 from dragoman_client.cli.loading import Loading
 from dragoman_client.local.state import PlatformState, ServiceState
 from dragoman_client.results import ClassifyResult
@@ -52,6 +52,18 @@ def failed_version_documents(loaded: Sequence[worker_pb2.LoadedVersion]) -> list
         for version in loaded
         if version.state == worker_pb2.LOAD_STATE_FAILED
     ]
+
+
+def stored_document(found: data_pb2.DataSet) -> Document:
+    return {
+        "name": found.name,
+        "number": found.number,
+        "sha256": found.sha256,
+        "size_bytes": sum(file.size_bytes for file in found.files),
+        "files": {file.path: file.sha256 for file in found.files},
+        "put_by": found.put_by,
+        "put_time": time_text(found, "put_time"),
+    }
 
 
 def job_document(job: launcher_pb2.Job) -> Document:
