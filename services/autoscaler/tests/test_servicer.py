@@ -154,6 +154,20 @@ async def test_held_demand_activates_an_empty_pool_at_once_and_cools_down_after_
         stream.cancel()
 
 
+async def test_a_pool_is_active_while_a_report_lives_and_cools_down_from_its_end(serve):
+    scene = Scene()
+    scene.resolve(scene.small)
+    async with serve(scene) as (_, scaler, gateway):
+        await gateway.ReportDemand(demand(calls=1, tokens=9, lifetime_s=50))
+        for _ in range(49):
+            scene.clock.advance(1)
+            assert (await scaler.IsActive(ref())).result
+        scene.clock.advance(29)
+        assert (await scaler.IsActive(ref())).result
+        scene.clock.advance(2)
+        assert not (await scaler.IsActive(ref())).result
+
+
 async def test_stream_says_a_state_once(serve):
     scene = Scene()
     scene.resolve(scene.small, "a")

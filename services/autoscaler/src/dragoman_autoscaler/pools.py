@@ -55,7 +55,13 @@ class Pools:
         Raises:
             UnknownPoolError: there is no such pool.
         """
-        return self._find(name).is_active(self._clock.monotonic_s())
+        now_s = self._clock.monotonic_s()
+        pool = self._find(name)
+        held = self._demand.held(name, now_s)
+        if held.calls or held.tokens:
+            # While it is held, not only when it was told: a report may live longer than the cool-down.
+            pool.demanded(now_s)
+        return pool.is_active(now_s)
 
     def values(self, name: str, targets: Targets) -> dict[str, float]:
         """Return the pool's metrics.
@@ -85,9 +91,9 @@ class Pools:
         """
         now_s = self._clock.monotonic_s()
         self._demand.take(reporter, held_by_pool, lifetime_s, now_s)
-        for name, held in held_by_pool.items():
-            if (held.calls or held.tokens) and name in self._pools:
-                self._pools[name].demanded(now_s)
+        for name in held_by_pool.keys() & self._pools.keys():
+            # So that a cool-down begins with a report that nobody asked about, too.
+            self.is_active(name)
         self.change()
 
     def _find(self, name: str) -> Pool:
