@@ -43,19 +43,19 @@ def log(world):
 def test_meters_say_lag_dead_letters_and_duplicates(world, log):
     store = MemoryMonitorStore(RULES)
     before = collected(log, store)
-    assert before["monitor.lag", PREDICTIONS] == 4
-    assert before["monitor.lag", FEEDBACK] == 3
-    assert before["monitor.dead_letters", None] == 0
+    assert before["dragoman.monitor.lag", PREDICTIONS] == 4
+    assert before["dragoman.monitor.lag", FEEDBACK] == 3
+    assert before["dragoman.monitor.dead_letters", None] == 0
     world.drain(log, store)
     assert collected(log, store) == {
-        ("monitor.lag", PREDICTIONS): 0,
-        ("monitor.lag", FEEDBACK): 0,
-        ("monitor.dead_letters", None): 1,
-        ("monitor.duplicates", None): 1,
-        ("monitor.expired_feedback", None): 0,
-        ("monitor.late_predictions", None): 0,
-        ("monitor.lost_events", None): 0,
-        ("monitor.unjoined_feedback", None): 2,
+        ("dragoman.monitor.lag", PREDICTIONS): 0,
+        ("dragoman.monitor.lag", FEEDBACK): 0,
+        ("dragoman.monitor.dead_letters", None): 1,
+        ("dragoman.monitor.duplicates", None): 1,
+        ("dragoman.monitor.expired_feedback", None): 0,
+        ("dragoman.monitor.late_predictions", None): 0,
+        ("dragoman.monitor.lost_events", None): 0,
+        ("dragoman.monitor.unjoined_feedback", None): 2,
     }
 
 

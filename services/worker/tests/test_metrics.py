@@ -32,7 +32,12 @@ async def test_metrics_are_what_the_engine_counted(world, follow, linear_package
     assert {point.attributes["pool"] for point in points.values()} == {"small"}
     found = {name: point.value for name, point in points.items()}
     provider.shutdown()
-    assert found["worker.rows"] == 2
-    assert found["worker.tokens"] == 4
-    assert found["worker.padded_tokens"] == 6
-    assert found["worker.waiting_rows"] == found["worker.failed_versions"] == found["worker.process_ends"] == 0
+    assert found["dragoman.worker.rows"] == 2
+    assert found["dragoman.worker.tokens"] == 4
+    assert found["dragoman.worker.padded_tokens"] == 6
+    assert (
+        found["dragoman.worker.waiting_rows"]
+        == found["dragoman.worker.failed_versions"]
+        == found["dragoman.worker.process_ends"]
+        == 0
+    )

@@ -16,12 +16,13 @@ from dragoman_monitor.join import DEAD_LETTERS, DUPLICATES, EXPIRED, LATE, LOST,
 from dragoman_monitor.ports import MonitorStore
 
 COUNTERS: Final = {
-    "monitor.dead_letters": DEAD_LETTERS,
-    "monitor.duplicates": DUPLICATES,
-    "monitor.expired_feedback": EXPIRED,
-    "monitor.late_predictions": LATE,
-    "monitor.lost_events": LOST,
+    "dragoman.monitor.dead_letters": (DEAD_LETTERS, "Events that could not be read"),
+    "dragoman.monitor.duplicates": (DUPLICATES, "Events that were in the books already"),
+    "dragoman.monitor.expired_feedback": (EXPIRED, "Labels whose prediction never came"),
+    "dragoman.monitor.late_predictions": (LATE, "Predictions of a time whose rows were forgotten"),
+    "dragoman.monitor.lost_events": (LOST, "Events that the log dropped before they were read"),
 }
+"""Meter -> the tally in the books, and what it counts."""
 
 
 def observe(meter: Meter, topics: Sequence[str], *, log: EventLog, store: MonitorStore) -> None:
@@ -42,10 +43,16 @@ def observe(meter: Meter, topics: Sequence[str], *, log: EventLog, store: Monito
 
         return read
 
-    meter.create_observable_gauge("monitor.lag", [lags], unit="{event}", description="Events not in the books yet.")
-    for meter_name, name in COUNTERS.items():
-        meter.create_observable_counter(meter_name, [tally(name)])
-    meter.create_observable_gauge("monitor.unjoined_feedback", [tally(UNJOINED)])
+    gauge = meter.create_observable_gauge
+    gauge("dragoman.monitor.lag", [lags], unit="{event}", description="Events not in the books yet")
+    for meter_name, (name, meaning) in COUNTERS.items():
+        meter.create_observable_counter(meter_name, [tally(name)], unit="1", description=meaning)
+    gauge(
+        "dragoman.monitor.unjoined_feedback",
+        [tally(UNJOINED)],
+        unit="1",
+        description="Labels that wait for their prediction",
+    )
 
 
 def lag(topic: str, *, log: EventLog, store: MonitorStore) -> int:

@@ -16,6 +16,18 @@ from dragoman_worker.engine_counters import EngineCounters
 from dragoman_worker.held_version import HeldVersion, State
 from dragoman_worker.placement import Placement
 
+_COUNTED = {
+    "num_batches": "Batches sent to the model process",
+    "num_rows": "Rows in those batches",
+    "num_tokens": "Tokens of those rows, without padding",
+    "num_padded_tokens": "Tokens of those rows, with padding",
+    "num_refused": "Calls refused because the queue was full",
+    "num_expired": "Calls dropped before they began, for lack of time",
+    "num_process_ends": "Times that the model process died, or was ended as hung",
+    "num_quarantined": "Inputs that are refused since they were in the process at two crashes",
+}
+"""What each of EngineCounters means to an operator."""
+
 
 def observe(placement: Placement, *, pool: str) -> None:
     """Register every metric. Call once a process."""
@@ -33,13 +45,30 @@ def observe(placement: Placement, *, pool: str) -> None:
 
         return observations
 
-    meter.create_observable_gauge("worker.waiting_rows", [each(lambda engine: engine.num_waiting)])
-    meter.create_observable_gauge("worker.running_rows", [each(lambda engine: engine.num_running)])
-    meter.create_observable_gauge("worker.in_flight_tokens", [each(lambda engine: engine.in_flight_tokens)])
+    gauge = meter.create_observable_gauge
+    gauge(
+        "dragoman.worker.waiting_rows",
+        [each(lambda engine: engine.num_waiting)],
+        unit="1",
+        description="Rows that wait for a batch",
+    )
+    gauge(
+        "dragoman.worker.running_rows",
+        [each(lambda engine: engine.num_running)],
+        unit="1",
+        description="Rows in the model process",
+    )
+    gauge(
+        "dragoman.worker.in_flight_tokens",
+        [each(lambda engine: engine.in_flight_tokens)],
+        unit="1",
+        description="Tokens of the rows that wait or run",
+    )
     for field in fields(EngineCounters):
         name = field.name
         read = each(lambda engine, name=name: getattr(engine.counters, name))  # type: ignore[misc]
-        meter.create_observable_counter(f"worker.{name.removeprefix('num_')}", [read])
+        told = f"dragoman.worker.{name.removeprefix('num_')}"
+        meter.create_observable_counter(told, [read], unit="1", description=_COUNTED[name])
 
     def failed(_: CallbackOptions) -> Iterable[Observation]:
         for held in placement.held():
@@ -47,4 +76,9 @@ def observe(placement: Placement, *, pool: str) -> None:
                 int(held.state is State.FAILED), attributes(held) | {"reason": held.reason.partition(":")[0]}
             )
 
-    meter.create_observable_gauge("worker.failed_versions", [failed])
+    gauge(
+        "dragoman.worker.failed_versions",
+        [failed],
+        unit="1",
+        description="1 where a version cannot be served, with the code of the reason",
+    )
