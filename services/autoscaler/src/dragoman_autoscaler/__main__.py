@@ -66,7 +66,7 @@ def main() -> None:
     """Read the settings and run."""
     settings = load(Settings, os.environ, prefix=PREFIX)
     logs.configure(NAME, settings.server.log_level)
-    telemetry.configure(NAME, settings.server.otlp_endpoint)
+    telemetry.configure(NAME, settings.server.otlp_endpoint, settings.server.metrics_listen)
     asyncio.run(run(settings))
 
 
