@@ -36,7 +36,7 @@ def observe(pools: Pools) -> None:
     gauges: dict[str, tuple[_Read, str]] = {
         "workers": (
             lambda state, _: state.num_workers,
-            "Workers that say what their load is, or when none does, that the pool last had",
+            "Workers that tell their load; while none does, those that the pool last had",
         ),
         "pending_tokens": (lambda state, held: state.pending_tokens + held.tokens, "Tokens that wait, calls held too"),
         "tokens_per_s": (lambda state, _: state.tokens_per_s, "Tokens that the pool's workers finish in a second"),
