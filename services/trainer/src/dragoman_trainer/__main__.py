@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m dragoman_trainer``: one training run, then exit. The only wiring.
 
-Exit status: 0 succeeded (the metrics are the last line of stdout), 1 failed, 2 wrong settings, 3 cancelled.
+Exit status: 0 succeeded (the metrics are the last line of stdout), 1 failed, 2 wrong settings, 3 cancelled, 4 failed
+for the moment: launcher or registry did not answer, and the same run may succeed later.
 """
 
 import logging
@@ -16,7 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from dragoman_common import logs, settings
-from dragoman_common.errors import DragomanError, NotFoundError
+from dragoman_common.errors import DragomanError, NotFoundError, OverloadedError, UnavailableError
+from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.data import part_files
 from dragoman_trainer.local import LocalReporter
 from dragoman_trainer.outcome import Outcome, metrics_json, write_outcome
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dragoman_trainer")
 
-SUCCEEDED, FAILED, CANCELLED = 0, 1, 3
+SUCCEEDED, FAILED, CANCELLED, UNANSWERED = 0, 1, 3, 4
 
 
 def main() -> int:
@@ -40,14 +42,17 @@ def main() -> int:
     chosen = settings.load(Settings, os.environ, prefix=PREFIX)
     logs.configure("trainer", chosen.log_level)
     signal.signal(signal.SIGTERM, _cancel)
+    status = FAILED
     try:
         outcome = Outcome(verdict="failed", message="internal error; see the log")
         try:
             outcome = _train(chosen)
+        except (UnavailableError, OverloadedError) as error:
+            outcome, status = Outcome(verdict="failed", message=error.message), UNANSWERED
         except DragomanError as error:
             outcome = Outcome(verdict="failed", message=error.message)
         except JobCancelledError as error:
-            outcome = Outcome(verdict="cancelled", message=str(error))
+            outcome, status = Outcome(verdict="cancelled", message=str(error)), CANCELLED
         except MemoryError:
             outcome = Outcome(verdict="failed", message="out of memory: lower batch_size, hidden_size or max_tokens")
     finally:
@@ -57,7 +62,7 @@ def main() -> int:
     if outcome.verdict == "succeeded":
         return SUCCEEDED
     sys.stderr.write(f"{outcome.verdict}: {outcome.message}\n")
-    return CANCELLED if outcome.verdict == "cancelled" else FAILED
+    return status
 
 
 def _train(chosen: Settings) -> Outcome:
@@ -79,6 +84,7 @@ def _train(chosen: Settings) -> Outcome:
             reporter=platform.reporter,
             publisher=platform.publisher,
             data_source=platform.data_source,
+            checkpointer=platform.checkpointer,
         )
     sys.stdout.write(metrics_json(result) + "\n")
     message = f"test accuracy {result.evaluation.accuracy:.4f}"
@@ -101,6 +107,7 @@ class _Platform:
     reporter: ProgressReporter
     publisher: Publisher | None = None
     data_source: DataSource | None = None
+    checkpointer: Checkpointer | None = None
 
 
 def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
@@ -109,6 +116,7 @@ def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
     if chosen.token_file is None and chosen.pod_token_file is None:
         return platform
     from dragoman_trainer.call import JobToken, open_channel
+    from dragoman_trainer.checkpoint_client import RegistryCheckpoints
     from dragoman_trainer.data_client import RegistryData
     from dragoman_trainer.launcher_client import LauncherReporter
     from dragoman_trainer.pod_credential import PodCredential
@@ -130,6 +138,12 @@ def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
         registry = channel(chosen.registry_target)
         platform.publisher = RegistryPublisher(registry, token, model=chosen.model, job_id=chosen.job_id)
         platform.data_source = RegistryData(registry, token)
+        if chosen.checkpoint_interval_s or chosen.checkpoint_interval_steps:
+            platform.checkpointer = Checkpointer(
+                RegistryCheckpoints(registry, token),
+                interval_s=chosen.checkpoint_interval_s,
+                interval_steps=chosen.checkpoint_interval_steps,
+            )
     return platform
 
 

@@ -18,6 +18,7 @@ from dragoman_models import linear, package
 from dragoman_models.classifier import TokenIds
 from dragoman_models.fields import JsonScalar
 from dragoman_text import BasicEnglishTokenizer
+from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.data import Corpus, merge
 from dragoman_trainer.history import Step
 from dragoman_trainer.linear_fit import fit_linear
@@ -47,7 +48,15 @@ class Encoded:
     test: list[TokenIds]
 
 
-def fit(recipe: Recipe, corpus: Corpus, encoded: Encoded, data_dir: Path, reporter: ProgressReporter) -> Fitted:
+def fit(
+    recipe: Recipe,
+    corpus: Corpus,
+    encoded: Encoded,
+    data_dir: Path,
+    reporter: ProgressReporter,
+    *,
+    checkpointer: Checkpointer | None = None,
+) -> Fitted:
     """Train the architecture that the recipe names, on the train part; dev chooses the epoch.
 
     Raises:
@@ -71,10 +80,18 @@ def fit(recipe: Recipe, corpus: Corpus, encoded: Encoded, data_dir: Path, report
             weights=linear.dump(fitted.vectoriser, fitted.coefficients_FC, fitted.intercept_C),
             facts=_linear_facts(recipe.linear, fitted.vectoriser.hyperparameters.num_features),
         )
-    return _fit_rnn(recipe, corpus, encoded, data_dir, reporter)
+    return _fit_rnn(recipe, corpus, encoded, data_dir, reporter, checkpointer=checkpointer)
 
 
-def _fit_rnn(recipe: Recipe, corpus: Corpus, encoded: Encoded, data_dir: Path, reporter: ProgressReporter) -> Fitted:
+def _fit_rnn(
+    recipe: Recipe,
+    corpus: Corpus,
+    encoded: Encoded,
+    data_dir: Path,
+    reporter: ProgressReporter,
+    *,
+    checkpointer: Checkpointer | None,
+) -> Fitted:
     # Late, so that a linear run needs no torch.
     from dragoman_models import rnn
     from dragoman_trainer.loop import EncodedSplit
@@ -94,6 +111,7 @@ def _fit_rnn(recipe: Recipe, corpus: Corpus, encoded: Encoded, data_dir: Path, r
         seed=recipe.seed,
         threads=recipe.threads,
         on_step=_step_reporter(reporter, recipe.training.epochs),
+        checkpointer=checkpointer,
     )
     best = max(fitted.history, key=lambda epoch: (epoch.dev_accuracy, -epoch.dev_loss))
     num_words = encoded.tokenizer.vocabulary_size - len(encoded.tokenizer.vocabulary.specials)
@@ -111,8 +129,12 @@ def _fit_rnn(recipe: Recipe, corpus: Corpus, encoded: Encoded, data_dir: Path, r
 def _step_reporter(reporter: ProgressReporter, num_epochs: int) -> Callable[[Step], None]:
     started = time.perf_counter()
     metrics: dict[str, float] = {}
+    first_step: int | None = None
 
     def report(step: Step) -> None:
+        nonlocal first_step
+        # A run that goes on from a checkpoint did not do the steps before it in this time.
+        first_step = step.step if first_step is None else first_step
         metrics["train_loss"] = step.loss
         if step.epoch is not None:
             epoch = step.epoch
@@ -122,7 +144,7 @@ def _step_reporter(reporter: ProgressReporter, num_epochs: int) -> Callable[[Ste
             logger.info(
                 "epoch done", extra={"epoch": epoch.epoch, **{key: round(value, 4) for key, value in metrics.items()}}
             )
-        eta_s = (time.perf_counter() - started) / step.step * (step.num_steps - step.step)
+        eta_s = (time.perf_counter() - started) / (step.step - first_step + 1) * (step.num_steps - step.step)
         reporter.report(
             Progress(
                 stage="train",

@@ -20,9 +20,12 @@ from torch import nn
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds
 from dragoman_models.rnn import RnnNetwork, pad
-from dragoman_trainer.batches import bucketed_batches, num_batches
+from dragoman_trainer.batches import num_batches
+from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.history import EpochMetrics, Step
 from dragoman_trainer.recipe import TrainingRecipe
+from dragoman_trainer.tally import Tally
+from dragoman_trainer.training_state import TrainingState
 
 EVALUATION_BATCH_SIZE = 64
 WARM_UP_SHARE = 0.3
@@ -44,17 +47,18 @@ def fit(
     *,
     seed: int,
     on_step: Callable[[Step], None] = lambda _: None,
+    checkpointer: Checkpointer | None = None,
 ) -> list[EpochMetrics]:
     """Train the network in place and leave it with the weights of the epoch that was best on dev.
 
     Best means highest dev accuracy, then lowest dev loss. The same seed, data, thread count and machine give the same
-    weights. An exception from on_step stops the training.
+    weights, also when the run was killed and went on from a checkpoint. An exception from on_step stops the training.
 
     Raises:
         InvalidArgumentError: the loss became NaN or infinite; the message says at which step.
+        UnavailableError: the checkpoints cannot be looked for.
     """
     torch.manual_seed(seed)
-    generator = np.random.default_rng(seed)
     steps_per_epoch = num_batches(len(train.rows), recipe.batch_size)
     num_steps = steps_per_epoch * recipe.epochs
     optimizer, scheduler = _optimizer(network, recipe, num_steps)
@@ -63,15 +67,15 @@ def fit(
     )
     lengths = np.array([row.size for row in train.rows])
     labels = torch.from_numpy(train.labels)
-    history: list[EpochMetrics] = []
-    best: tuple[float, float] | None = None
-    best_weights: dict[str, torch.Tensor] = {}
-    step = 0
-    for epoch in range(1, recipe.epochs + 1):
+    state = TrainingState(
+        network=network, optimizer=optimizer, scheduler=scheduler, generator=np.random.default_rng(seed)
+    )
+    if checkpointer is not None:
+        checkpointer.restore(state)
+    while state.epoch <= recipe.epochs:
         started = time.perf_counter()
         network.train()
-        tally = _Tally()
-        for rows in bucketed_batches(lengths, recipe.batch_size, generator):
+        for rows in state.batches(lengths, recipe.batch_size):
             ids_BT, lengths_B = pad([train.rows[row] for row in rows])
             labels_B = labels[rows]
             logits_BC = network(ids_BT, lengths_B)
@@ -82,34 +86,45 @@ def fit(
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-            step += 1
-            tally.add(float(loss_sum.detach()), logits_BC.detach(), labels_B)
-            tally.clip(norm, recipe.clip_norm)
-            if not np.isfinite(tally.loss_sum):
+            state.step += 1
+            state.batch += 1
+            state.tally.add(float(loss_sum.detach()), logits_BC.detach(), labels_B)
+            state.tally.clip(norm, recipe.clip_norm)
+            if not np.isfinite(state.tally.loss_sum):
                 raise InvalidArgumentError(
-                    f"training diverged at step {step}: the loss is not finite; lower learning_rate"
+                    f"training diverged at step {state.step}: the loss is not finite; lower learning_rate"
                 )
-            if step % steps_per_epoch:
-                on_step(Step(step, num_steps, epoch, tally.loss, None))
-        dev_loss, dev_accuracy = measure(network, dev)
-        metrics = EpochMetrics(
-            epoch=epoch,
-            train_loss=tally.loss,
-            train_accuracy=tally.accuracy,
-            dev_loss=dev_loss,
-            dev_accuracy=dev_accuracy,
-            mean_gradient_norm=tally.norm_sum / tally.num_steps,
-            share_clipped=tally.num_clipped / tally.num_steps,
-            duration_s=time.perf_counter() - started,
-        )
-        history.append(metrics)
-        if best is None or (dev_accuracy, -dev_loss) > best:
-            best = (dev_accuracy, -dev_loss)
-            best_weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        on_step(Step(step, num_steps, epoch, tally.loss, metrics))
-    network.load_state_dict(best_weights)
+            if state.batch < steps_per_epoch:
+                on_step(Step(state.step, num_steps, state.epoch, state.tally.loss, None))
+                if checkpointer is not None:
+                    checkpointer.save_if_due(state)
+        metrics = _epoch_metrics(state, measure(network, dev), time.perf_counter() - started)
+        loss = state.tally.loss
+        state.history.append(metrics)
+        if state.best is None or (metrics.dev_accuracy, -metrics.dev_loss) > state.best:
+            state.best = (metrics.dev_accuracy, -metrics.dev_loss)
+            state.best_weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        state.end_epoch()
+        on_step(Step(state.step, num_steps, metrics.epoch, loss, metrics))
+        if checkpointer is not None:
+            checkpointer.save_if_due(state)
+    network.load_state_dict(state.best_weights)
     network.eval()
-    return history
+    return state.history
+
+
+def _epoch_metrics(state: TrainingState, dev: tuple[float, float], duration_s: float) -> EpochMetrics:
+    tally = state.tally
+    return EpochMetrics(
+        epoch=state.epoch,
+        train_loss=tally.loss,
+        train_accuracy=tally.accuracy,
+        dev_loss=dev[0],
+        dev_accuracy=dev[1],
+        mean_gradient_norm=tally.norm_sum / tally.num_steps,
+        share_clipped=tally.num_clipped / tally.num_steps,
+        duration_s=duration_s,
+    )
 
 
 def measure(
@@ -117,7 +132,7 @@ def measure(
 ) -> tuple[float, float]:
     """Return (mean cross-entropy, accuracy) over all rows; equal for every batch_size up to float32 rounding."""
     network.eval()
-    tally = _Tally()
+    tally = Tally()
     order = np.argsort([row.size for row in split.rows], kind="stable")
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
@@ -126,36 +141,6 @@ def measure(
             labels_B = torch.from_numpy(split.labels[rows])
             tally.add(float(nn.functional.cross_entropy(logits_BC, labels_B, reduction="sum")), logits_BC, labels_B)
     return tally.loss, tally.accuracy
-
-
-class _Tally:
-    """Sums and counts over rows."""
-
-    def __init__(self) -> None:
-        self.loss_sum = 0.0
-        self.num_correct = 0
-        self.num_rows = 0
-        self.norm_sum = 0.0
-        self.num_clipped = 0
-        self.num_steps = 0
-
-    def add(self, loss_sum: float, logits_BC: torch.Tensor, labels_B: torch.Tensor) -> None:
-        self.loss_sum += loss_sum
-        self.num_correct += int((logits_BC.argmax(dim=1) == labels_B).sum())
-        self.num_rows += len(labels_B)
-
-    def clip(self, norm: float, limit: float) -> None:
-        self.norm_sum += norm
-        self.num_clipped += norm > limit
-        self.num_steps += 1
-
-    @property
-    def loss(self) -> float:
-        return self.loss_sum / self.num_rows
-
-    @property
-    def accuracy(self) -> float:
-        return self.num_correct / self.num_rows
 
 
 def _class_weights(labels_N: NDArray[np.int64], recipe: TrainingRecipe) -> torch.Tensor | None:

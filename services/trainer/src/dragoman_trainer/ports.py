@@ -102,3 +102,31 @@ class DataSource(Protocol):
             DragomanError: what the store answered at last.
         """
         ...
+
+
+class CheckpointStore(Protocol):
+    """Keeps the states of one job's run, the newest few."""
+
+    def save(self, step: int, data: bytes) -> None:
+        """Keep a state, whole or not at all; one that is there under this step stays.
+
+        Raises:
+            DragomanError: it was not kept.
+        """
+        ...
+
+    def newest(self) -> bytes | None:
+        """Return the newest state that is whole, as it was saved; None when there is none.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Delete all of them.
+
+        Raises:
+            DragomanError: some may be left.
+        """
+        ...

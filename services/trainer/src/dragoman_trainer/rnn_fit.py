@@ -9,13 +9,16 @@ Owns the network's construction: hyperparameters, fresh weights, pretrained vect
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dragoman_models.rnn import RnnNetwork
 from dragoman_models.rnn_shape import RnnHyperparameters
+from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.embedding import VECTORS_FILE, load_vectors
 from dragoman_trainer.history import EpochMetrics, Step
 from dragoman_trainer.loop import EncodedSplit, fit
@@ -95,6 +98,7 @@ def fit_rnn(
     seed: int,
     threads: int,
     on_step: Callable[[Step], None],
+    checkpointer: Checkpointer | None = None,
 ) -> RnnFit:
     """Build and train; the same arguments give the same weights on the same machine.
 
@@ -102,8 +106,27 @@ def fit_rnn(
         DragomanError: see build_network and loop.fit.
     """
     torch.set_num_threads(threads)
+    if checkpointer is not None:
+        checkpointer.describe(
+            {
+                "recipe": asdict(recipe),
+                "training": asdict(training),
+                "tokens": sha256("\n".join(tokens).encode()).hexdigest(),
+                "data": [_digest(split) for split in (train, dev)],
+                "seed": seed,
+                "threads": threads,
+                "torch": torch.__version__,
+            }
+        )
     network, num_found = build_network(
         recipe, tokens, num_specials=num_specials, num_labels=num_labels, data_dir=data_dir, seed=seed
     )
-    history = fit(network, train, dev, training, seed=seed, on_step=on_step)
+    history = fit(network, train, dev, training, seed=seed, on_step=on_step, checkpointer=checkpointer)
     return RnnFit(network, history, num_found)
+
+
+def _digest(split: EncodedSplit) -> str:
+    digest = sha256(np.asarray(split.labels, dtype=np.int64).tobytes())
+    for row in split.rows:
+        digest.update(len(row).to_bytes(8, "little") + np.asarray(row, dtype=np.int32).tobytes())
+    return digest.hexdigest()

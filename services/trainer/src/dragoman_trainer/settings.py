@@ -54,6 +54,13 @@ class Settings:
     registry_target: str = ""
     """host:port to publish to; empty leaves the package on disk."""
 
+    checkpoint_interval_s: float = 60.0
+    """How often a run with a registry saves its state there, so that the next process of the job goes on from it; 0
+    never does. More often loses less to a kill, and costs an upload of about four times the weights each."""
+
+    checkpoint_interval_steps: int = 0
+    """The same by steps; 0 goes by time alone."""
+
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
@@ -63,6 +70,8 @@ class Settings:
         Raises:
             ValueError: a target without what it needs.
         """
+        if self.checkpoint_interval_s < 0 or self.checkpoint_interval_steps < 0:
+            raise ValueError("CHECKPOINT_INTERVAL_S and CHECKPOINT_INTERVAL_STEPS must not be negative")
         has_token = self.token_file is not None or self.pod_token_file is not None
         if (self.launcher_target or self.registry_target) and not (has_token and self.job_id):
             raise ValueError("LAUNCHER_TARGET and REGISTRY_TARGET need TOKEN_FILE (or POD_TOKEN_FILE) and JOB_ID")

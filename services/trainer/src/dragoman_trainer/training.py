@@ -20,6 +20,7 @@ from dragoman_models.architecture import load_classifier
 from dragoman_models.classifier import TokenIds
 from dragoman_models.evaluation import DatasetEvaluation
 from dragoman_text import BasicEnglishTokenizer
+from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.data import Corpus, Split, load_corpus, shuffle_labels
 from dragoman_trainer.fitting import Encoded, Fitted, fit, refit_linear
 from dragoman_trainer.package_writer import card, write_package
@@ -60,6 +61,7 @@ def run(
     reporter: ProgressReporter,
     publisher: Publisher | None = None,
     data_source: DataSource | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> RunResult:
     """Train as the recipe says and leave ``<output_dir>/package``.
 
@@ -71,6 +73,7 @@ def run(
         reporter: Hears about it.
         publisher: Takes the package; None leaves it on disk.
         data_source: Has the data sets that are in the store.
+        checkpointer: Keeps the state of training steps, so that a run that was killed goes on.
 
     Raises:
         JobCancelledError: the reporter said so; nothing is left behind.
@@ -91,7 +94,7 @@ def run(
         )
     encoded = _encode(corpus, recipe)
     train_started = time.perf_counter()
-    fitted = fit(recipe, corpus, encoded, vectors_dir, reporter)
+    fitted = fit(recipe, corpus, encoded, vectors_dir, reporter, checkpointer=checkpointer)
     train_s = time.perf_counter() - train_started
     reporter.report(Progress(stage="evaluate", metrics={}))
     config, dev_accuracy = _calibrate(recipe, corpus, encoded, fitted)
@@ -127,6 +130,8 @@ def run(
         reporter.report(Progress(stage="publish", metrics=metrics))
         published = publisher.publish(package_dir, Lineage(recipe=recipe_text, data_sha256=corpus.train.digest))
         reporter.published(published)
+        if checkpointer is not None:
+            checkpointer.drop()
     return RunResult(
         package_dir=package_dir,
         evaluation=result,
