@@ -16,7 +16,7 @@ secret() { # NAME KEY FILE
     entry "$2" "$3"
 }
 
-for service in gateway tokenizer registry worker launcher monitor; do
+for service in gateway tokenizer registry worker launcher monitor autoscaler; do
     secret "dragoman-key-$service" "$service.pem" "$keys/$service.pem"
 done
 secret dragoman-signing signing.pem "$keys/signing.pem"

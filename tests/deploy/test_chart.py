@@ -13,8 +13,11 @@ from base64 import b64decode
 import pytest
 import yaml
 
+from dragoman_client.cluster.certificates import ensure_certificates
+from dragoman_client.cluster.memory import MemoryObjects
 from dragoman_client.local import keys
 from dragoman_client.local.home import Home
+from dragoman_common.clock import SystemClock
 from dragoman_common.settings import SettingsError, parse
 from dragoman_launcher.jobs_url import parse_jobs_url
 from tests.deploy import helm
@@ -27,6 +30,7 @@ SETTINGS = {
     "worker": "WorkerSettings",
     "launcher": "LauncherSettings",
     "monitor": "Settings",
+    "autoscaler": "Settings",
 }
 MINIMAL = (helm.VALUES / "minimal.yaml",)
 SETS = {
@@ -34,6 +38,7 @@ SETS = {
     "small": (*MINIMAL, helm.VALUES / "small.yaml"),
     "production": (*MINIMAL, helm.VALUES / "production.yaml"),
     "evaluation": (helm.VALUES / "evaluation.yaml",),
+    "scaled": (helm.VALUES / "evaluation.yaml", helm.VALUES / "scaled.yaml"),
 }
 NEEDED = [
     "store.url",
@@ -44,7 +49,7 @@ NEEDED = [
     "identity.trustConfigMap",
     "identity.signingKeySecret",
     "identity.userIssuer",
-    *(f"identity.keySecrets.{service}" for service in SETTINGS),
+    *(f"identity.keySecrets.{service}" for service in SETTINGS if service != "autoscaler"),
 ]
 FREE = ("settings", "digests", "nodeSelector")
 
@@ -87,16 +92,24 @@ def settings_of(workload, folder):
     container = workload["spec"]["template"]["spec"]["containers"][0]
     service = container["name"]
     kind = getattr(importlib.import_module(f"dragoman_{service}.settings"), SETTINGS[service])
-    given = {
-        name: value.replace("/etc/dragoman/state/password", str(folder / "password"))
-        for name, value in environment(workload["spec"]["template"]["spec"]).items()
-    }
+    there = {"/etc/dragoman/state/password": str(folder / "password"), "/etc/dragoman/tls": str(folder / "tls")}
+    given = {}
+    for name, value in environment(workload["spec"]["template"]["spec"]).items():
+        for mounted, place in there.items():
+            value = value.replace(mounted, place)  # noqa: PLW2901 - each place in turn
+        given[name] = value
     return parse(kind, given, prefix=f"DRAGOMAN_{service.upper()}_")
 
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
     (tmp_path / "password").write_text("not a real one\n")
+    made = MemoryObjects()
+    ensure_certificates(made, "d", {"any": ["localhost"]}, SystemClock())
+    (tmp_path / "tls").mkdir()
+    for name, content in made.held["Secret", "d-tls-any"].items():
+        (tmp_path / "tls" / name).touch(mode=0o600)
+        (tmp_path / "tls" / name).write_bytes(content)
     return tmp_path
 
 
@@ -106,7 +119,8 @@ def test_every_container_s_environment_is_its_service_s_settings(rendered, folde
         loaded = settings_of(workload, folder)
         assert loaded.server.listen == "0.0.0.0:9000"
         services.add(workload["spec"]["template"]["spec"]["containers"][0]["name"])
-    assert services == set(SETTINGS)
+    is_scaled = any(one["kind"] == "ScaledObject" for one in rendered)
+    assert services == set(SETTINGS) - (set() if is_scaled else {"autoscaler"})
 
 
 def test_a_setting_that_a_service_does_not_have_is_found_by_that_test(folder):
@@ -155,21 +169,22 @@ def test_every_target_is_a_service_with_pods_behind_it_and_an_open_way_there(ren
 
     def is_open(direction, peers, at, other):
         return any(
-            {"port": 9000} in rule["ports"] and any(selected(peer["podSelector"], other) for peer in rule[peers])
+            {"port": 9000} in rule["ports"]
+            and any(selected(peer["podSelector"], other) for peer in rule[peers] if peer.keys() == {"podSelector"})
             for policy in policies
             if selected(policy["podSelector"], at)
             for rule in policy.get(direction, ())
-            if all("podSelector" in peer for peer in rule.get(peers, [{}]))
+            if peers in rule
         )
 
     edges = set()
     for workload in workloads(rendered):
         caller = workload["metadata"]["name"]
         for variable, value in environment(workload["spec"]["template"]["spec"]).items():
-            if not variable.endswith(("_TARGET", "_TARGETS")) or variable.endswith("ADVERTISED_TARGET"):
+            if not variable.endswith(("_TARGET", "_TARGETS", "_POOLS")) or variable.endswith("ADVERTISED_TARGET"):
                 continue
             for target in value.split(","):
-                host, _, port = target.partition(":")
+                host, _, port = target.rpartition("=")[2].partition(":")
                 name, namespace, _ = host.split(".")
                 assert (namespace, port) == (helm.NAMESPACE, "9000")
                 (callee,) = [one for one in labels if selected({"matchLabels": services[name]["selector"]}, one)]
@@ -226,16 +241,16 @@ def test_pods_are_given_longer_than_the_deadline_to_end(rendered, folder):
         assert spec["terminationGracePeriodSeconds"] > pause_s + loaded.drain_grace_ms / 1e3
 
 
-def test_what_has_two_replicas_has_a_disruption_budget_and_what_has_one_has_none(rendered):
-    floors = {
-        one["spec"]["scaleTargetRef"]["name"]: one["spec"]["minReplicas"]
+def test_what_may_have_two_replicas_has_a_disruption_budget_and_what_has_one_has_none(rendered):
+    ceilings = {
+        one["spec"]["scaleTargetRef"]["name"]: one["spec"].get("maxReplicas", one["spec"].get("maxReplicaCount"))
         for one in rendered
-        if "Autoscaler" in one["kind"]
+        if one["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")
     }
     many = {
         one["metadata"]["name"]
         for one in workloads(rendered)
-        if one["spec"].get("replicas", floors.get(one["metadata"]["name"])) > 1
+        if one["spec"].get("replicas", ceilings.get(one["metadata"]["name"])) > 1
     }
     assert {one["metadata"]["name"] for one in rendered if one["kind"] == "PodDisruptionBudget"} == many
 
@@ -289,7 +304,7 @@ def test_every_image_that_the_chart_runs_is_one_that_is_built():
     built = {image.name for image in locks.IMAGES}
     used = {
         re.fullmatch(r"localhost/dragoman-([a-z-]+):0\.1\.0", spec["containers"][0]["image"])[1]
-        for name in ("minimal", "production", "evaluation")
+        for name in ("minimal", "production", "scaled")
         for pod, spec in pods(helm.objects(*SETS[name]))
         if not pod.endswith(("-minio", "-kafka", "-postgres"))
     }

@@ -102,6 +102,14 @@ settings (name without prefix -> text), files (folder, secret or configMap), cla
       "DEFAULT_DEADLINE_MS" (printf "%d" (mul $deadline 1000))
       "DRAIN_GRACE_MS" (printf "%d" (mul (add $deadline 5) 1000)) -}}
 {{- with .root.Values.telemetry.otlpEndpoint }}{{ $_ := set $base "OTLP_ENDPOINT" . }}{{ end -}}
+{{- if .root.Values.metrics.enabled }}{{ $_ := set $base "METRICS_LISTEN" "0.0.0.0:9464" }}{{ end -}}
+{{- /* The kubelet's gRPC probes speak no TLS. */}}
+{{- $probed := "9000" -}}
+{{- if ne .root.Values.tls.mode "none" -}}
+{{- $probed = "9001" -}}
+{{- $base = merge $base (dict "HEALTH_LISTEN" "0.0.0.0:9001") (include "dragoman.tlsSettings" . | fromYaml) -}}
+{{- $files = append $files (dict "folder" "tls" "secret" (include "dragoman.tlsSecret" .)) -}}
+{{- end -}}
 {{- $settings := merge (dict) $base .settings -}}
 {{- range $key, $_ := .values.settings }}
 {{- if hasKey $settings $key }}{{ fail (printf "%s.settings.%s: the chart sets it" $.service $key) }}{{ end }}
@@ -148,6 +156,8 @@ spec:
   {{- end }}
   selector:
     matchLabels: {{- include "dragoman.selector" . | nindent 6 }}
+  # As long as names of pods are kept by DNS caches: the pod before goes only when callers may have found this one.
+  minReadySeconds: {{ .root.Values.minReadySeconds }}
   {{- if hasKey . "claim" }}
   serviceName: {{ $name }}
   podManagementPolicy: Parallel
@@ -164,6 +174,9 @@ spec:
       # Kubernetes would say DRAGOMAN_REGISTRY_PORT=tcp://... to every pod, and a service refuses settings that it does not have.
       enableServiceLinks: false
       terminationGracePeriodSeconds: {{ add $deadline 20 }}
+      {{- with .root.Values.priorityClass }}
+      priorityClassName: {{ . | quote }}
+      {{- end }}
       securityContext: {{- include "dragoman.podSecurity" .root | nindent 8 }}
       {{- with .root.Values.image.pullSecrets }}
       imagePullSecrets: {{- toYaml . | nindent 8 }}
@@ -190,6 +203,12 @@ spec:
             {{- if .http }}
             - {name: http, containerPort: 8080}
             {{- end }}
+            {{- if ne $probed "9000" }}
+            - {name: health, containerPort: 9001}
+            {{- end }}
+            {{- if .root.Values.metrics.enabled }}
+            - {name: metrics, containerPort: 9464}
+            {{- end }}
           env:
             {{- range $key, $value := $settings }}
             - {name: {{ $prefix }}{{ $key }}, value: {{ $value | quote }}}
@@ -201,9 +220,9 @@ spec:
             {{- end }}
             {{- toYaml $resources | nindent 12 }}
           # 5 minutes to read every alias, and to load and warm what they point at.
-          startupProbe: {grpc: {port: 9000}, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150}
-          readinessProbe: {grpc: {port: 9000}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2}
-          livenessProbe: {grpc: {port: 9000}, periodSeconds: 10, timeoutSeconds: 10, failureThreshold: 6}
+          startupProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150}
+          readinessProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2}
+          livenessProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 10, timeoutSeconds: 10, failureThreshold: 6}
           # Callers hear that the pod goes before it refuses: 5 s, then the drain (the deadline + 5 s), then the rest.
           lifecycle: {preStop: {sleep: {seconds: 5}}}
           volumeMounts:
@@ -244,7 +263,7 @@ spec:
           requests:
             storage: {{ .size | quote }}
   {{- end }}
-{{- if gt (int (.floor | default .replicas)) 1 }}
+{{- if gt (int (ternary .ceiling .replicas (hasKey . "ceiling"))) 1 }}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget

@@ -3,6 +3,7 @@
 """cluster init: the secrets of an installation in Kubernetes, for the chart's hook, or with a kubeconfig."""
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,10 @@ import typer
 
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption
+from dragoman_client.cluster.certificates import ensure_certificates
 from dragoman_client.cluster.identities import ensure_identities, ensure_password, ensure_store_credentials
 from dragoman_client.local.home import Home
+from dragoman_common.clock import SystemClock
 from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
 
 app = typer.Typer(help="An installation in Kubernetes.", no_args_is_help=True)
@@ -32,20 +35,29 @@ def init(
     ] = False,
     store: Annotated[str, typer.Option(help="A Secret for a name and a password of the object store.")] = "",
     state: Annotated[str, typer.Option(help="A Secret for a password of the monitor's database.")] = "",
+    certificates: Annotated[
+        list[str] | None,
+        typer.Option("--certificate", help="SERVICE=NAME,NAME: PREFIX-tls-SERVICE for these DNS names, by PREFIX-ca."),
+    ] = None,
     labels: Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE, of every object.")] = None,
     kubeconfig: Annotated[str, typer.Option(help="A file; as the pod's own account otherwise.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the Secrets that are missing. What is there is never changed: run it as often as you like."""
+    """Make the Secrets that are missing. Keys that are there are never changed: run it as often as you like."""
     try:
         from dragoman_client.cluster.kubernetes_objects import KubernetesObjects
     except ImportError:
         raise FailedPreconditionError("this needs the Kubernetes client: install dragoman-client[cluster]") from None
-    objects = KubernetesObjects.connect(namespace, _labels(labels or ()), kubeconfig=kubeconfig)
+    objects = KubernetesObjects.connect(namespace, dict(_pairs("--label", labels or ())), kubeconfig=kubeconfig)
     made = []
     if identities:
         with tempfile.TemporaryDirectory(prefix="dragoman-init-") as folder:
             made += ensure_identities(objects, prefix, Home(Path(folder)))
+    if certificates:
+        wanted = {
+            service: names.split(",") if names else [] for service, names in _pairs("--certificate", certificates)
+        }
+        made += ensure_certificates(objects, prefix, wanted, SystemClock())
     if store:
         made += ensure_store_credentials(objects, store)
     if state:
@@ -56,11 +68,9 @@ def init(
         say(f"made {', '.join(made)}" if made else "nothing was missing")
 
 
-def _labels(pairs: list[str] | tuple[str, ...]) -> dict[str, str]:
-    labels = {}
-    for pair in pairs:
+def _pairs(option: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for pair in given:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise InvalidArgumentError(f"--label {pair!r} is not KEY=VALUE")
-        labels[key] = value
-    return labels
+            raise InvalidArgumentError(f"{option} {pair!r} is not KEY=VALUE")
+        yield key, value
