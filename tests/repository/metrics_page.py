@@ -123,7 +123,7 @@ def _sections(made: list[Made]) -> Iterator[str]:
             labels = ", ".join(each.labels)
             yield f"| `{each.prometheus_name}` | `{each.name}` | {each.kind} | {labels} | {each.description} |"
         yield ""
-    yield "## Labels\n\nWhoever could choose a label could fill Prometheus's memory: each has a bound, none is a caller."
+    yield "## Labels\n\nWhoever could choose a label could fill Prometheus's memory: each has a bound."
     yield "\n| label | values |\n|---|---|"
     yield from (f"| {name} | {bound} |" for name, bound in BOUNDS.items())
     yield ""
