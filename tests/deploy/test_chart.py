@@ -51,7 +51,7 @@ NEEDED = [
     "identity.userIssuer",
     *(f"identity.keySecrets.{service}" for service in SETTINGS if service != "autoscaler"),
 ]
-FREE = ("settings", "digests", "nodeSelector")
+FREE = ("settings", "digests", "nodeSelector", "labels", "dashboardLabels")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -364,7 +364,7 @@ def test_the_schema_names_every_value_and_nothing_that_is_none():
         if (
             isinstance(values, dict)
             and "properties" in described
-            and path.rpartition(".")[2] not in ("digests", "requests", "limits")
+            and path.rpartition(".")[2] not in ("digests", "requests", "limits", "dashboardLabels")
         ):
             assert described["additionalProperties"] is False, path
             assert set(values) == set(described["properties"]) - {"global"}, path

@@ -22,6 +22,14 @@ volumes:
       sources:
         - secret: {name: {{ $name }}-operator}
         - secret: {name: {{ $name }}-users}
+  {{- if ne .Values.tls.mode "none" }}
+  # The authority alone: this pod is no service.
+  - name: ca
+    projected:
+      defaultMode: 0440
+      sources:
+        - secret: {name: {{ include "dragoman.tlsSecret" (dict "root" . "service" "gateway") }}, items: [{key: ca.crt, path: ca.crt}]}
+  {{- end }}
 {{- end }}
 
 {{/* The container's own fields; `volumeMounts` comes last, for others to follow. */}}
@@ -36,10 +44,16 @@ securityContext: {{- include "dragoman.containerSecurity" . | nindent 2 }}
 env:
   - {name: DRAGOMAN_HOME, value: /etc/dragoman/home}
   - {name: DRAGOMAN_CACHE, value: /tmp/cache}
+  {{- if ne .Values.tls.mode "none" }}
+  - {name: DRAGOMAN_CA, value: /etc/dragoman/ca/ca.crt}
+  {{- end }}
   - {name: DRAGOMAN_TARGET, value: {{ printf "%s.%s.svc:9000" (include "dragoman.name" .) .Release.Namespace }}}
   - {name: DRAGOMAN_SERVICES, value: {{ join "," $services | quote }}}
 resources: {requests: {cpu: 50m, memory: 96Mi, ephemeral-storage: 16Mi}, limits: {memory: 512Mi, ephemeral-storage: 512Mi}}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   - {name: keys, mountPath: /etc/dragoman/home/keys, readOnly: true}
+  {{- if ne .Values.tls.mode "none" }}
+  - {name: ca, mountPath: /etc/dragoman/ca, readOnly: true}
+  {{- end }}
 {{- end }}

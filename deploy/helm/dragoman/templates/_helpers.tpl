@@ -144,6 +144,9 @@ spec:
     {{- if .http }}
     - {name: http, port: 8080, targetPort: http, appProtocol: http}
     {{- end }}
+    {{- if .root.Values.metrics.enabled }}
+    - {name: metrics, port: 9464, targetPort: metrics, appProtocol: http}
+    {{- end }}
 ---
 apiVersion: apps/v1
 kind: {{ ternary "StatefulSet" "Deployment" (hasKey . "claim") }}

@@ -12,8 +12,9 @@ step "waiting for the registry, the launcher and the gateway"
 until dragoman models >/dev/null 2>&1 && dragoman jobs >/dev/null 2>&1; do sleep 1; done
 
 step "putting the data set into the store"
-[ -d "$DRAGOMAN_CACHE/data/sample" ] || dragoman data add sample train.csv test.csv >/dev/null
-dragoman data put sample
+mkdir -p /tmp/sample
+cp train.csv test.csv /tmp/sample/
+dragoman data put sample /tmp/sample
 
 step "training"
 dragoman train recipe.yaml --model sample --request-id sample-1
