@@ -33,6 +33,7 @@ LARGE = ClusterSettings(
     gpus=2,
     workers=4,
     data_claim="data-sets",
+    ca_config_map="platform-ca",
     node_selector=(("accelerator", "h100"),),
     tolerations=(
         Toleration(key="nvidia.com/gpu", effect="NoSchedule"),
@@ -86,6 +87,7 @@ clusters = st.builds(
     workers=st.integers(1, 1024),
     rendezvous_port=st.integers(1024, 65535),
     data_claim=st.just("") | labels,
+    ca_config_map=st.just("") | labels,
     node_selector=st.lists(st.tuples(labels, labels), max_size=3).map(tuple),
     tolerations=st.lists(tolerations, max_size=3).map(tuple),
     priority_class=st.just("") | labels,
@@ -130,7 +132,7 @@ def test_every_pod_keeps_to_the_restricted_standard(cluster):
         assert pod["securityContext"]["runAsUser"] > 10_000
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for volume in pod.get("volumes", []):
-            assert volume.keys() - {"name"} <= {"projected", "emptyDir", "persistentVolumeClaim"}
+            assert volume.keys() - {"name"} <= {"projected", "emptyDir", "persistentVolumeClaim", "configMap"}
             assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"]
         (container,) = pod["containers"]
         assert container["securityContext"] == {

@@ -112,6 +112,7 @@ def test_the_environment_of_a_job_is_this_and_nothing_else(folder):
         "DRAGOMAN_TRAINER_DATA_DIR": "/data",
         "DRAGOMAN_TRAINER_OUTPUT_DIR": str(folder.output),
         "DRAGOMAN_TRAINER_RESULT_FILE": str(folder.result),
+        "DRAGOMAN_TRAINER_CHECKPOINT_INTERVAL_S": "60",
         "DRAGOMAN_TRAINER_TOKEN_FILE": str(folder.token),
         "DRAGOMAN_TRAINER_LAUNCHER_TARGET": "127.0.0.1:1",
         "DRAGOMAN_TRAINER_REGISTRY_TARGET": "127.0.0.1:2",

@@ -51,6 +51,8 @@ Not 3 (it was told to stop): a pod that is deleted under it ends so, and its job
 _GIVEN: Final = "/run/dragoman/job"
 _RECIPE_FILE: Final = "recipe.yaml"
 _POD_TOKEN_FILE: Final = "pod-token"  # noqa: S105  a file's name
+_AUTHORITIES: Final = "/run/dragoman/ca"
+_CA_FILE: Final = "ca.crt"
 _SCRATCH: Final = "/scratch"
 _TMP_SIZE: Final = "256Mi"
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
@@ -218,6 +220,10 @@ def _pod_spec(job: TrainingJob, cluster: ClusterSettings, terms: JobTerms, place
         {"name": "scratch", "emptyDir": {"sizeLimit": cluster.scratch}},
         {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
     ]
+    if cluster.ca_config_map:
+        mounts.append({"name": "ca", "mountPath": _AUTHORITIES, "readOnly": True})
+        items = [{"key": _CA_FILE, "path": _CA_FILE}]
+        volumes.append({"name": "ca", "configMap": {"name": cluster.ca_config_map, "items": items}})
     if cluster.data_claim:
         mounts.append({"name": "data", "mountPath": "/data", "readOnly": True})
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": cluster.data_claim, "readOnly": True}})
@@ -278,7 +284,10 @@ def _environment(job: TrainingJob, cluster: ClusterSettings, places: Places) -> 
         "POD_TOKEN_FILE": f"{_GIVEN}/{_POD_TOKEN_FILE}",
         "LAUNCHER_TARGET": places.launcher_target,
         "REGISTRY_TARGET": places.registry_target,
+        "CHECKPOINT_INTERVAL_S": f"{places.checkpoint_interval_s:g}",
     }
+    if cluster.ca_config_map:
+        told["TLS_CA_FILE"] = f"{_AUTHORITIES}/{_CA_FILE}"
     values = {PREFIX + name: value for name, value in told.items()}
     values |= {"HOME": "/tmp", "TMPDIR": "/tmp", "PYTHONUNBUFFERED": "1"}  # noqa: S108  a volume of the pod's own
     environment: list[Manifest] = [{"name": name, "value": value} for name, value in values.items()]

@@ -76,6 +76,8 @@ class ClusterSettings:
     rendezvous_port: int = 29_500
     data_claim: str = ""
     """The PersistentVolumeClaim with the data sets, mounted read-only; empty: they lie in the image, under /data."""
+    ca_config_map: str = ""
+    """A ConfigMap whose ca.crt the pods hold launcher and registry to; empty: they are called in plaintext."""
     node_selector: tuple[tuple[str, str], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     priority_class: str = ""
@@ -105,6 +107,7 @@ class ClusterSettings:
             ("memory", _BYTES, False),
             ("scratch", _BYTES, False),
             ("data_claim", _SUBDOMAIN, True),
+            ("ca_config_map", _SUBDOMAIN, True),
             ("priority_class", _SUBDOMAIN, True),
             ("queue", _LABEL, True),
         ]

@@ -31,6 +31,8 @@ class LauncherSettings:
     command: tuple[str, ...] = ()
     """The trainer, comma-separated; empty: `python -P -m dragoman_trainer` of this interpreter, or what a pod's image
     starts."""
+    checkpoint_interval_s: float = 60.0
+    """How often a job saves its state in the registry's store, in seconds, for a pod that follows a lost one; 0: never."""
     max_running: int = 1
     """Jobs at once. More share the cores: each gets slower and none gets done sooner."""
     max_pending: int = 100
@@ -52,7 +54,7 @@ class LauncherSettings:
         for name in ("max_running", "max_pending", "max_jobs", "max_job_s", "max_log_bytes", "max_recipe_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("cancel_grace_ms", "check_timeout_ms"):
+        for name in ("cancel_grace_ms", "check_timeout_ms", "checkpoint_interval_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         if self.server.listen.endswith(":0") and self.server.ready_file is None and not self.advertised_target:

@@ -37,13 +37,14 @@ INHERITED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where a job finds the rest of the platform."""
+    """Where a job finds the rest of the platform, and how often it saves its state there."""
 
     data_dir: str
     launcher_target: str
     registry_target: str
     tls_ca_file: str = ""
-    """What the job trusts when it calls them; empty is plaintext."""
+    """What the job trusts when it calls them; empty is plaintext. A pod has a file of its own (ca_config_map)."""
+    checkpoint_interval_s: float = 60.0
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
@@ -69,6 +70,7 @@ def job_environment(job: TrainingJob, folder: JobFolder, places: Places, environ
         "TOKEN_FILE": str(folder.token),
         "LAUNCHER_TARGET": places.launcher_target,
         "REGISTRY_TARGET": places.registry_target,
+        "CHECKPOINT_INTERVAL_S": f"{places.checkpoint_interval_s:g}",
     }
     if places.tls_ca_file:
         told["TLS_CA_FILE"] = places.tls_ca_file
