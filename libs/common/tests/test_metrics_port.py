@@ -116,3 +116,14 @@ async def test_two_scrapers_get_one_text_after_the_other():
         answers = await asyncio.gather(*(ask(port, request(b"GET /metrics")) for _ in range(4)))
     assert all(answer.endswith(TEXT) for answer in answers)
     assert most == 1
+
+
+async def test_stop_cuts_connections_off_and_says_nothing_of_a_defect(caplog):
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET ")
+        await ask(port, request(b"GET /metrics"))
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

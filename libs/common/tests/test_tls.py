@@ -13,8 +13,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2 as pb
 from dragoman.monitor.v1 import monitor_pb2_grpc
 from dragoman_common import renewed_channel, tls_files
+from dragoman_common.channel import connect
 from dragoman_common.server import Service
-from dragoman_common.testing import running, server_settings
+from dragoman_common.testing import TestKeys, running, server_settings
 from dragoman_common.testing_certificates import TestAuthority
 from dragoman_common.tls import TlsSettings
 
@@ -43,9 +44,9 @@ def looked_at_each_time(monkeypatch):
     monkeypatch.setattr(tls_files, "CHECK_PERIOD_S", 0.0)
 
 
-def serving(tls, monitor=None):
+def serving(tls, monitor=None, **settings):
     service = Service(register=monitor_pb2_grpc.add_MonitorServiceServicer_to_server, servicer=monitor or Monitor())
-    return running([service], POLICY, name="monitor", settings=server_settings(tls=tls))
+    return running([service], POLICY, name="monitor", settings=server_settings(tls=tls, **settings))
 
 
 async def ask(server, tls, **options):
@@ -140,18 +141,20 @@ async def test_replacement_that_is_no_pair_leaves_the_old_certificate_served(aut
 
 @pytest.mark.usefixtures("looked_at_each_time")
 async def test_open_channel_uses_replaced_certificates_for_its_next_call(files):
-    """Both sides go over to a new authority; the channel stays the same object to who holds it."""
-    async with (
-        serving(files.settings()) as server,
-        server.channel("gateway", tls=files.settings().channels()) as channel,
-    ):
-        stub = monitor_pb2_grpc.MonitorServiceStub(channel)
-        await stub.GetReport(pb.GetReportRequest(), timeout=5)
+    """Both sides go over to a new authority, and the server restarts; the channel is the same to who holds it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    channel = connect(
+        listen, audience="monitor", tokens=TestKeys().tokens("gateway"), tls=files.settings(is_mutual=True).channels()
+    )
+    async with channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        async with serving(files.settings(is_mutual=True), listen=listen):
+            await check(health_pb2.HealthCheckRequest(), timeout=10, wait_for_ready=True)
         other = TestAuthority("next year's")
         files.replace(other.issue(), authorities=other.pem)
-        await stub.GetReport(pb.GetReportRequest(), timeout=5)
-        async with serving(files.settings()) as newer:
-            await ask(newer, files.settings().channels())
+        async with serving(files.settings(is_mutual=True), listen=listen):
+            await check(health_pb2.HealthCheckRequest(), timeout=10, wait_for_ready=True)
 
 
 @pytest.mark.usefixtures("looked_at_each_time")

@@ -32,7 +32,7 @@ class MetricsPort:
         self._text = text
         self._making = asyncio.Lock()
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def start(self) -> int:
         """Bind and listen; returns the port."""
@@ -44,11 +44,12 @@ class MetricsPort:
         return bound
 
     async def close(self) -> None:
-        """Stop at once, with what is being answered."""
+        """Stop at once: who is being answered is cut off."""
         if self._server:
             self._server.close()
-        for task in self._connections:
-            task.cancel()
+        # Not cancelled: asyncio's own callback of a connection takes that for a defect.
+        for writer in self._connections.values():
+            writer.transport.abort()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,7 +58,7 @@ class MetricsPort:
             return
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - each connection is a task of asyncio's own
-        self._connections.add(task)
+        self._connections[task] = writer
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
                 head = await _head(reader)
@@ -69,7 +70,7 @@ class MetricsPort:
             _logger.debug("metrics not read", extra={"reason": type(error).__name__})
             writer.transport.abort()
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
 
     async def _answer(self, head: bytes | None) -> bytes:
