@@ -10,6 +10,7 @@ import pytest
 
 from dragoman.autoscaler.v1 import autoscaler_pb2 as pb
 from dragoman.autoscaler.v1 import autoscaler_pb2_grpc as pb_grpc
+from dragoman_autoscaler import servicer
 from dragoman_autoscaler.convert import load_from_pb
 from dragoman_autoscaler.pool import PoolLimits
 from dragoman_autoscaler.pools import Pools
@@ -168,7 +169,9 @@ async def test_a_pool_is_active_while_a_report_lives_and_cools_down_from_its_end
         assert not (await scaler.IsActive(ref())).result
 
 
-async def test_stream_says_a_state_once(serve):
+async def test_stream_says_a_state_once_and_as_soon_as_it_changes(serve, monkeypatch):
+    # It does not look by itself within this test.
+    monkeypatch.setattr(servicer, "COOL_DOWN_CHECK_S", 1e4)
     scene = Scene()
     scene.resolve(scene.small, "a")
     async with serve(scene) as (_, scaler, _):

@@ -3,19 +3,23 @@
 """How many tokens a second one worker does while it holds as much as it should: learned from workers that do.
 
 Owns one number for each pair of targets. By Little's law the workers that a load needs, each holding its target, are
-that load over this number. It falls in no cliff where a queue does: a queue is short at 80 % of a worker's capacity and
-endless at 101 %, so a rule that knows queues alone takes away one worker too many, and has to bring it back.
+that load over this number. It falls off no cliff where a queue does: a queue is short at 80 % of what a worker can do
+and endless at 101 %, so a rule that knows queues alone takes away one worker too many, and has to bring back several.
 
-A worker that stands still teaches nothing, and one that got a burst a moment ago neither: only one that has been full
-for FULL_FOR_S.
+A worker that stands still teaches nothing, and one that got a burst a moment ago neither: it is the mean of FULL_FOR_S
+in which a worker was full that counts, for batches end by leaps.
 """
 
 from dataclasses import dataclass
 
 FULL_FOR_S = 3.0
-FORGETTING = 0.01
-"""Weight of a full worker's report that is below what was learned: a slower model is believed within some minutes, a
-worker that stumbles for some seconds is not."""
+MAX_GAP_S = 3.0
+"""Two reports that are further apart say nothing of the time between them."""
+STALLED = 0.1
+"""A mean below this part of what was learned is a worker that stands still: it fills its queue, and every other one's
+place would be doubted for it."""
+LEARNING = 0.1
+"""Weight of a new mean against what was learned: a slower model is believed within a minute."""
 
 
 @dataclass(slots=True)
@@ -23,28 +27,46 @@ class LearnedCapacity:
     """See the module's docstring; 0 until something was learned."""
 
     tokens_per_s: float = 0.0
+    _num_learned: int = 0
 
     def learn(self, tokens_per_s: float) -> None:
-        """Take the report of a worker that has been full for long enough."""
-        if tokens_per_s >= self.tokens_per_s:
-            self.tokens_per_s = tokens_per_s
-        elif tokens_per_s > 0:
-            self.tokens_per_s += FORGETTING * (tokens_per_s - self.tokens_per_s)
+        """Take the mean of a worker that was full."""
+        if tokens_per_s > STALLED * self.tokens_per_s:
+            self._num_learned += 1
+            weight = max(1 / self._num_learned, LEARNING)
+            self.tokens_per_s += weight * (tokens_per_s - self.tokens_per_s)
+
+
+@dataclass(slots=True)
+class _Full:
+    last_s: float
+    seconds: float = 0.0
+    tokens: float = 0.0
 
 
 class FullWorkers:
-    """Since when each worker has held its target or more."""
+    """What each worker has done since it was full, and was not looked at."""
 
     def __init__(self) -> None:
-        self._since_s: dict[str, float] = {}
+        self._full: dict[str, _Full] = {}
 
-    def has_been_full(self, address: str, now_s: float, *, is_full: bool) -> bool:
-        """Take a report, and tell whether the worker has been full for FULL_FOR_S."""
+    def take(self, address: str, tokens_per_s: float, now_s: float, *, is_full: bool) -> float | None:
+        """Take a report; returns the worker's mean once it has been full for FULL_FOR_S, and then begins anew."""
         if not is_full:
-            self._since_s.pop(address, None)
-            return False
-        return now_s - self._since_s.setdefault(address, now_s) >= FULL_FOR_S
+            self._full.pop(address, None)
+            return None
+        full = self._full.get(address)
+        if full is None or now_s - full.last_s > MAX_GAP_S:
+            self._full[address] = _Full(now_s)
+            return None
+        full.tokens += tokens_per_s * (now_s - full.last_s)
+        full.seconds += now_s - full.last_s
+        full.last_s = now_s
+        if full.seconds < FULL_FOR_S:
+            return None
+        self._full[address] = _Full(now_s)
+        return full.tokens / full.seconds
 
     def forget(self, address: str) -> None:
-        """The worker is gone, or was not heard."""
-        self._since_s.pop(address, None)
+        """The worker is gone."""
+        self._full.pop(address, None)

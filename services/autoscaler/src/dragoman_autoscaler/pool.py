@@ -58,7 +58,8 @@ class PoolState:
         num_workers: That were heard; where BLIND, as many as the name had addresses when it last had any, at least 1.
         pending_tokens: Of all workers.
         queue_time_ms: Sum over the workers: the mean is this over num_workers.
-        tokens_per_s: Of all workers.
+        tokens_per_s: That all workers do.
+        arriving_tokens_per_s: That come: what they do, and what more is pending than was before.
     """
 
     sight: Sight
@@ -66,6 +67,7 @@ class PoolState:
     pending_tokens: float = 0.0
     queue_time_ms: float = 0.0
     tokens_per_s: float = 0.0
+    arriving_tokens_per_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -125,8 +127,9 @@ class Pool:
             self._demand_s = now_s
         for targets, (full, capacity) in self._full.items():
             is_full = load.pending_tokens >= targets.pending_tokens or load.queue_time_ms >= targets.queue_time_ms
-            if full.has_been_full(address, now_s, is_full=is_full):
-                capacity.learn(load.tokens_per_s)
+            mean = full.take(address, load.tokens_per_s, now_s, is_full=is_full)
+            if mean is not None:
+                capacity.learn(mean)
         self._first_heard_s = min(self._first_heard_s, now_s)
         if not self._has_smoothed and self._is_whole(now_s):
             self._smoothed, self._has_smoothed = self._sum(now_s), True
@@ -187,7 +190,8 @@ class Pool:
             num_workers=num_heard,
             pending_tokens=share * sum(load.pending_tokens for load in fresh),
             queue_time_ms=share * sum(load.queue_time_ms for load in fresh),
-            tokens_per_s=share * sum(load.tokens_per_s for load in fresh),
+            tokens_per_s=(tokens_per_s := share * sum(load.tokens_per_s for load in fresh)),
+            arriving_tokens_per_s=tokens_per_s,
         )
 
     def _smooth(self, now_s: float) -> None:
@@ -199,9 +203,14 @@ class Pool:
         weight = -math.expm1(-max(0.0, now_s - self._smoothed_s) / self._limits.smoothing_s)
         was = self._smoothed
         self._smoothed_s = now_s
+        pending_tokens = was.pending_tokens + weight * (now.pending_tokens - was.pending_tokens)
+        tokens_per_s = was.tokens_per_s + weight * (now.tokens_per_s - was.tokens_per_s)
+        # The slope of an exponential mean is its distance from what is averaged, over its time constant.
+        growth = (now.pending_tokens - pending_tokens) / self._limits.smoothing_s
         self._smoothed = replace(
             now,
-            pending_tokens=was.pending_tokens + weight * (now.pending_tokens - was.pending_tokens),
+            pending_tokens=pending_tokens,
             queue_time_ms=was.queue_time_ms + weight * (now.queue_time_ms - was.queue_time_ms),
-            tokens_per_s=was.tokens_per_s + weight * (now.tokens_per_s - was.tokens_per_s),
+            tokens_per_s=tokens_per_s,
+            arriving_tokens_per_s=max(0.0, tokens_per_s + growth),
         )

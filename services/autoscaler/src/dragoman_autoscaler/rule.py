@@ -4,7 +4,7 @@
 
     pending-tokens  / targetPendingTokens    workers that could hold what is pending, held calls included
     queue-time-ms   / targetQueueTimeMs      sum over the workers: more of them where calls wait too long
-    work-percent    / 100 x targetUtilization  workers that the throughput keeps busy: what scaling down stops at
+    work-percent    / 100 x targetUtilization  workers that what comes keeps busy: what scaling down stops at
 
 The HPA's target is an average value, so each metric is a total over the pool. Blind, each is at least what keeps the
 workers that there are: by the last state, or by the number of addresses.
@@ -20,6 +20,11 @@ PENDING = "pending-tokens"
 QUEUE = "queue-time-ms"
 WORK = "work-percent"
 METRICS = (PENDING, QUEUE, WORK)
+
+DRAIN_S = 60.0
+LEAST_BUSY = 0.5
+"""Both: what is pending asks for no more workers than would do it, and what comes, within DRAIN_S, LEAST_BUSY of the
+time. A backlog is larger than all targets together by the time that the first new worker is up."""
 
 
 def targets_by_metric(targets: Targets) -> dict[str, float]:
@@ -41,10 +46,16 @@ def values_by_metric(state: PoolState, held: Held, targets: Targets, capacity_to
         targets: Of the trigger.
         capacity_tokens_per_s: Of one worker that holds its target; 0 where that is not known.
     """
-    work = 100 * state.tokens_per_s / capacity_tokens_per_s if capacity_tokens_per_s > 0 else 0.0
-    values = {PENDING: state.pending_tokens, QUEUE: state.queue_time_ms, WORK: work}
+    values = {PENDING: state.pending_tokens + held.tokens, QUEUE: state.queue_time_ms, WORK: 0.0}
+    if capacity_tokens_per_s > 0:
+        needed = state.arriving_tokens_per_s / capacity_tokens_per_s
+        most = (needed + values[PENDING] / DRAIN_S / capacity_tokens_per_s) / LEAST_BUSY
+        values = {
+            PENDING: min(values[PENDING], most * targets.pending_tokens),
+            QUEUE: min(values[QUEUE], most * targets.queue_time_ms),
+            WORK: 100 * needed,
+        }
     if state.sight is Sight.BLIND:
         wanted = targets_by_metric(targets)
         values = {name: max(value, state.num_workers * wanted[name]) for name, value in values.items()}
-    values[PENDING] += held.tokens
     return values
