@@ -9,6 +9,7 @@ import os
 import random
 import sys
 from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import grpc
@@ -16,6 +17,7 @@ import grpc
 from dragoman.gateway.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 from dragoman_common import deadline, logs, settings, telemetry
 from dragoman_common.audit import Audit
+from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError
@@ -28,6 +30,7 @@ from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
 from dragoman_gateway.call_meter import CallMeter, code_name
 from dragoman_gateway.clients import TokenizerClient, WorkerClient
+from dragoman_gateway.coalescing import CoalescingTokenizer
 from dragoman_gateway.demand_reporter import DemandReporter
 from dragoman_gateway.dispatch import Dispatcher
 from dragoman_gateway.feedback import FeedbackDesk
@@ -156,7 +159,13 @@ async def run(config: Settings) -> None:
     calls = CallMeter()
     pipeline = Pipeline(
         router=router,
-        tokenizer=TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
+        tokenizer=CoalescingTokenizer(
+            TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
+            on_behalf=_on_behalf,
+            remaining_s=deadline.remaining_s,
+            max_rows=limits.max_rows,
+            max_bytes=limits.max_call_text_bytes,
+        ),
         dispatcher=Dispatcher(
             router,
             table,
@@ -235,6 +244,12 @@ async def run(config: Settings) -> None:
         log.close()
         if spool:
             spool.close()
+
+
+@contextmanager
+def _on_behalf(tenant: str, left_s: float | None) -> Iterator[None]:
+    with calling_as(tenant), nullcontext() if left_s is None else deadline.within(left_s):
+        yield
 
 
 def _demand_reports(
