@@ -90,3 +90,22 @@ async def test_the_last_addresses_hold_while_the_name_service_is_away_and_a_gone
         pool.signal(1, signal.SIGTERM)
         await answered(load, 300)
     assert load.failures == []
+
+
+async def test_calls_at_zero_workers_are_held_for_the_first_and_a_full_pool_fails_none(served, tmp_path):
+    with pool_of(served, tmp_path, models=f"local/{MODEL}") as pool:
+        # Nobody listens there: reports that fail cost no call anything.
+        pool.start_gateway(AUTOSCALER_TARGET="127.0.0.1:1", MAX_HOLD_MS="100")
+        async with load_on(pool.target, served.token(), MODEL, num_callers=CALLERS, timeout_s=60) as load:
+            # Each caller's call is held meanwhile, for longer than a version is waited for.
+            pool.start_worker(1, MAX_WAITING_REQUESTS="4")
+            await pool.until_ready(1)
+            assert (load.answers, load.failures) == ([], [])
+            pool.say(1)
+            # It takes three calls of one tenant at once; there are twelve.
+            await answered(load, 200)
+            pool.start_worker(2, MAX_WAITING_REQUESTS="4")
+            pool.say(1, 2)
+            await pool.until_ready(2)
+            await answered(load, 200)
+        assert load.failures == []

@@ -55,7 +55,7 @@ class WorkerPool:
         """The name service is away until something is said again."""
         self._names.unlink()
 
-    def start_worker(self, number: int) -> None:
+    def start_worker(self, number: int, **settings: str) -> None:
         """Start one; whether it is ready is for others to see."""
         self._start(
             f"worker-{number}",
@@ -65,7 +65,8 @@ class WorkerPool:
                 "DRAGOMAN_WORKER_LISTEN": f"{self.address(number)}:{self._port}",
                 "DRAGOMAN_WORKER_CACHE_FOLDER": str(self._folder / "cache"),
                 "DRAGOMAN_WORKER_MODELS": self._models,
-            },
+            }
+            | {f"DRAGOMAN_WORKER_{name}": value for name, value in settings.items()},
         )
 
     def start_gateway(self, **settings: str) -> None:

@@ -111,6 +111,7 @@ class World:
             pools=PoolModels(self.targets),
             held=self.held,
             max_hold_s=10.0,
+            choice=random.Random(7),
             has_autoscaler=self.has_autoscaler,
         )
         self.models = ModelDirectory(self.router, self.catalogue, self.limits)

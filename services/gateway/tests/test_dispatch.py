@@ -126,6 +126,12 @@ def test_a_full_bucket_is_no_fuller():
     assert [budget.take() for _ in range(2)] == [True, False]
 
 
+def test_refusals_spend_only_the_upper_half():
+    budget = RetryBudget(burst=4)
+    assert [budget.take(is_refusal=True) for _ in range(3)] == [True, True, False]
+    assert [budget.take() for _ in range(3)] == [True, True, False]
+
+
 @pytest.mark.looptime
 async def test_a_worker_that_fails_in_a_row_gets_no_calls_for_some_seconds(three):
     three.scorer.failures = {"a": [ContractBrokenError("a defect")] * FAILURES_IN_A_ROW}

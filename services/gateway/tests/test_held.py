@@ -107,6 +107,62 @@ async def test_the_first_to_wait_is_the_first_to_be_sent(at_zero, make):
     assert order == [3, 1, 2]
 
 
+def full_until(world, time_s, *, delay_s=1.0):
+    """Every worker refuses until then."""
+    score = world.scorer.score
+
+    async def refusing(address, key, rows):
+        if now_s() < time_s:
+            raise OverloadedError("full", retry_after_s=delay_s)
+        return await score(address, key, rows)
+
+    world.scorer.score = refusing
+
+
+@pytest.mark.looptime
+async def test_calls_that_all_workers_are_too_full_for_wait_where_more_can_come(at_zero, make):
+    at_zero.report("w", {make.key(): "READY"})
+    full_until(at_zero, 7.0)
+    calls = [ask(at_zero) for _ in range(3)]
+    await asyncio.sleep(5)
+    at_zero.clock.advance(5)
+    (demand, _) = at_zero.held.demand()
+    assert (demand.held_calls, demand.held_tokens, demand.oldest_wait_s) == (3, 6, 5.0)
+    await asyncio.gather(*calls)
+    assert 7.0 <= now_s() <= 8.0
+    assert at_zero.held.demand() == NOTHING
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("has_autoscaler", "left_s", "delay_s"), [(False, 30.0, 1.0), (True, 0.9, 1.0), (True, 30.0, None)]
+)
+async def test_a_full_worker_is_not_waited_for_in_vain(make, has_autoscaler, left_s, delay_s):
+    world = make.world(has_autoscaler=has_autoscaler)
+    world.publish(make.key())
+    world.router.is_complete = True
+    full_until(world, 100.0, delay_s=delay_s)
+    world.budget.left_s = left_s
+    with pytest.raises(OverloadedError, match="full") as caught:
+        await ask(world)
+    assert caught.value.retry_after_s == delay_s
+    assert now_s() == 0
+
+
+@pytest.mark.looptime
+async def test_no_more_calls_wait_for_room_than_may_wait(at_zero, make):
+    at_zero.report("w", {make.key(): "READY"})
+    full_until(at_zero, 100.0, delay_s=20.0)
+    held = [ask(at_zero) for _ in range(at_zero.max_held_calls)]
+    await asyncio.sleep(1)
+    with pytest.raises(OverloadedError, match="3 calls wait"):
+        await ask(at_zero)
+    for call in held:
+        call.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+    assert len(at_zero.held) == 0
+
+
 def test_demand_is_told_by_pool_with_the_oldest_wait(world):
     held = HeldCalls(("a", "b"), world.clock, max_calls=9)
     with held.held("a", 5):

@@ -9,8 +9,12 @@ import logging
 from contextlib import suppress
 
 import aiohttp
+import grpc
 import numpy as np
 import pytest
+
+from dragoman.gateway.v1 import gateway_pb2 as pb
+from dragoman_common import auth_meter
 
 
 class Http:
@@ -45,6 +49,17 @@ async def test_rest_says_the_same_as_grpc(http, gateway):
             np.array(scores["data"], np.float32), np.concatenate([np.float32(row.scores) for row in own.rows])
         )
         assert document["parameters"]["dragoman_request_id"] in {event.request_id for event in gateway.events()}
+
+
+async def test_both_faces_count_whom_they_do_not_let_in(http, gateway, monkeypatch):
+    counted = []
+    monkeypatch.setattr(auth_meter, "count", lambda error: counted.append(error.failure.value))
+    assert (await http("GET", "/v2", token=""))[0] == 401
+    assert (await http("GET", "/v2", token=gateway.platform.token(lifetime_s=-3600)))[0] == 401
+    with pytest.raises(grpc.aio.AioRpcError):
+        await gateway.own.ListModels(pb.ListModelsRequest(), timeout=10)
+    assert (await http("GET", "/v2"))[0] == 200
+    assert counted == ["no_credential", "expired_token", "no_credential"]
 
 
 async def test_rest_health_is_open_and_the_rest_is_not(http):

@@ -36,6 +36,11 @@ def test_only_names_of_other_machines_are_resolved(host, is_fixed):
     assert Endpoint(host=host, port=1).is_fixed is is_fixed
 
 
+def test_the_dot_that_ends_a_name_is_for_the_name_service_only():
+    endpoint = parse_endpoint("workers.ns.svc.cluster.local.:9000")
+    assert (endpoint.host[-1], endpoint.server_name) == (".", "workers.ns.svc.cluster.local")
+
+
 def test_an_ipv6_address_is_written_in_brackets():
     assert parse_endpoint("workers:9000").at("fd00::1") == "[fd00::1]:9000"
 

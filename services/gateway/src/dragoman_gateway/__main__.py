@@ -126,6 +126,7 @@ async def run(config: Settings) -> None:
         pools=config.pools,
         held=held,
         max_hold_s=config.max_hold_ms / 1e3,
+        choice=random.SystemRandom(),
         has_autoscaler=config.autoscaler is not None,
     )
     alias_watch = AliasWatch(registry, keys, catalogue, history, router)

@@ -70,7 +70,7 @@ class DemandReporter:
 
     async def _report(self, address: str) -> None:
         was_taken = True
-        async with self._open_channel(address, self._endpoint.host) as channel:
+        async with self._open_channel(address, self._endpoint.server_name) as channel:
             stub: Any = pb_grpc.AutoscalerServiceStub(channel)
             while True:
                 change = self._held.next_change()

@@ -6,8 +6,8 @@
                         ^---- at most MAX_ATTEMPTS, each elsewhere where possible, within budget and deadline
 
 Scoring twice harms nobody, so an attempt that found its worker away (UNAVAILABLE) is safe to repeat; one that a worker
-refused as overloaded is repeated only where another is less loaded. Nothing else is: a defect, a refused input and a
-passed deadline are answers.
+refused as overloaded is repeated only where another is less loaded, or, where an autoscaler can bring more workers,
+after the delay that the refusal names. Nothing else is: a defect, a refused input and a passed deadline are answers.
 """
 
 import asyncio
@@ -73,9 +73,24 @@ class Dispatcher:
         Raises:
             VersionNotPlacedError: no worker will load the version, or all let it go meanwhile.
             UnavailableError: the attempts found their workers away, or none became ready.
-            OverloadedError: a worker refused, and no other is less loaded.
+            OverloadedError: a worker refused, no other is less loaded, and none can be waited for.
         """
         self._retries.count_call()
+        full_since_s: float | None = None
+        while True:
+            try:
+                return await self._attempts(version, rows)
+            except OverloadedError as refusal:
+                full_since_s = full_since_s or self._clock.monotonic_s()
+                await self._router.wait_for_room(
+                    version.key,
+                    refusal,
+                    num_tokens=len(rows.token_ids),
+                    left_s=self._budget.remaining_s(),
+                    since_s=full_since_s,
+                )
+
+    async def _attempts(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         tried: set[str] = set()
         pause_s = _FIRST_PAUSE_S
         for num_left in reversed(range(MAX_ATTEMPTS)):
@@ -96,9 +111,10 @@ class Dispatcher:
         left_s = self._budget.remaining_s()
         if left_s is not None and left_s <= wait_s:
             return False
-        if isinstance(error, OverloadedError) and not self._workers.has_less_loaded(key, than=address, tried=tried):
+        is_refusal = isinstance(error, OverloadedError)
+        if is_refusal and not self._workers.has_less_loaded(key, than=address, tried=tried):
             return False
-        return self._retries.take()
+        return self._retries.take(is_refusal=is_refusal)
 
     async def _attempt(self, address: str, version: ServedVersion, rows: EncodedRows) -> Scores:
         began_s = self._clock.monotonic_s()

@@ -90,7 +90,7 @@ class WorkerFleet:
             self._table.drop(address)
             self._end_if_gone(member)
 
-        channel = self._open_channel(address, member.target.endpoint.host)
+        channel = self._open_channel(address, member.target.endpoint.server_name)
         self._client.add(address, channel)
         try:
             async with asyncio.TaskGroup() as group:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The calls that wait at this gateway because no worker is ready for their version. Pure bookkeeping.
+"""The calls that wait at this gateway: no worker is ready for their version, or all that are have no room for them.
 
-    Router.hold -> HeldCalls -> demand per pool -> demand_reporter.py -> the autoscaler, which starts workers
+    Router.hold, Router.wait_for_room -> HeldCalls -> demand per pool -> demand_reporter.py -> the autoscaler
 
-A call is held for as long as its caller waits, at most so many at once.
+Pure bookkeeping. A call is held for as long as its caller waits, at most so many at once.
 """
 
 import asyncio
@@ -42,14 +42,13 @@ class HeldCalls:
         self._pools = tuple(pools)
         self._clock = clock
         self._max_calls = max_calls
-        # In the order of their coming, so the first of a pool is its oldest.
         self._calls: dict[int, _Held] = {}
         self._num_seen = 0
         self._changed = asyncio.Event()
 
     @contextmanager
-    def held(self, pool: str | None, num_tokens: int) -> Iterator[None]:
-        """Count a call for as long as it waits.
+    def held(self, pool: str | None, num_tokens: int, *, since_s: float | None = None) -> Iterator[None]:
+        """Count a call for as long as it waits; `since_s` is set where it waits again.
 
         Raises:
             OverloadedError: as many wait as may.
@@ -61,7 +60,8 @@ class HeldCalls:
             )
         self._num_seen += 1
         number = self._num_seen
-        self._calls[number] = _Held(pool=pool, num_tokens=num_tokens, since_s=self._clock.monotonic_s())
+        began_s = self._clock.monotonic_s() if since_s is None else since_s
+        self._calls[number] = _Held(pool=pool, num_tokens=num_tokens, since_s=began_s)
         self._announce()
         try:
             yield
@@ -84,7 +84,7 @@ class HeldCalls:
                 pool=pool,
                 held_calls=len(waiting),
                 held_tokens=sum(call.num_tokens for call in waiting),
-                oldest_wait_s=now_s - waiting[0].since_s if waiting else 0.0,
+                oldest_wait_s=max((now_s - call.since_s for call in waiting), default=0.0),
             )
             for pool, waiting in calls.items()
         ]

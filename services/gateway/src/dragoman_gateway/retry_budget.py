@@ -26,9 +26,13 @@ class RetryBudget:
         """A call, not an attempt."""
         self._calls = min(self._max_calls, self._calls + 1)
 
-    def take(self) -> bool:
-        """Whether there may be one more attempt."""
-        if self._calls < CALLS_PER_RETRY:
+    def take(self, *, is_refusal: bool = False) -> bool:
+        """Whether there may be one more attempt; after a refusal only from the upper half of what is saved.
+
+        Workers that are full refuse many calls, and those must not spend what the calls of a dying worker need.
+        """
+        floor = self._max_calls // 2 if is_refusal else 0
+        if self._calls - CALLS_PER_RETRY < floor:
             return False
         self._calls -= CALLS_PER_RETRY
         return True

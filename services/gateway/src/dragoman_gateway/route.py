@@ -10,11 +10,12 @@ will be drawn in `resolve`.
 """
 
 import asyncio
+import random
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DataLossError, UnavailableError
+from dragoman_common.errors import DataLossError, OverloadedError, UnavailableError
 from dragoman_gateway.aliases import AliasName, AliasTable, AliasTarget
 from dragoman_gateway.held import HeldCalls
 from dragoman_gateway.ports import AliasHistory, VersionCatalogue
@@ -58,11 +59,13 @@ class Router:
         pools: PoolModels,
         held: HeldCalls,
         max_hold_s: float,
+        choice: random.Random,
         has_autoscaler: bool = False,
     ) -> None:
         self._withdrawals = withdrawals
         self._pools = pools
         self._held = held
+        self._choice = choice
         self._has_autoscaler = has_autoscaler
         self._max_hold_s = max_hold_s
         self._aliases = aliases
@@ -166,6 +169,29 @@ class Router:
             raise UnavailableError(
                 f"no worker became ready for {key.model} version {key.number} in {self._max_hold_s:g} s; try again"
             ) from error
+
+    async def wait_for_room(
+        self, key: VersionKey, refusal: OverloadedError, *, num_tokens: int, left_s: float | None, since_s: float
+    ) -> None:
+        """Wait out the delay of a worker that has refused, where an autoscaler can bring another meanwhile.
+
+        Args:
+            key: the version that is asked for.
+            refusal: of the least loaded worker there is.
+            num_tokens: of the call.
+            left_s: the time that the call has left.
+            since_s: when it was refused first, on the monotonic clock.
+
+        Raises:
+            OverloadedError: the refusal, where no worker can be expected or the call's time does not cover the delay;
+                or as many calls wait as may.
+        """
+        delay_s = refusal.retry_after_s
+        if not self._has_autoscaler or delay_s is None or left_s is None or left_s <= delay_s:
+            raise refusal
+        with self._held.held(self._pools.pool_of(key), num_tokens, since_s=since_s):
+            # The delay is the time in which all that waits there is done: coming earlier finds a part of it gone.
+            await asyncio.sleep(delay_s * self._choice.uniform(0.25, 1.0))
 
     def is_ready(self, tenant: str, selector: Selector) -> bool:
         """Whether a call by this selector would find a worker now.

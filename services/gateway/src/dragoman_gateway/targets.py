@@ -32,6 +32,11 @@ class Endpoint:
             return self.host == "localhost"
         return True
 
+    @property
+    def server_name(self) -> str:
+        """What a certificate is held against: the name without the dot that ends one for the name service."""
+        return self.host.rstrip(".")
+
     def at(self, host: str) -> str:
         """host:port, as channels want it."""
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
