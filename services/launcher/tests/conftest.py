@@ -26,6 +26,7 @@ from dragoman_launcher.memory import (
     MemoryRecipeChecker,
 )
 from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.quota import Quotas
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
 
@@ -126,11 +127,24 @@ async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Launch
     (data_dir / "r8").mkdir(parents=True)
     cleanup = AsyncExitStack()
 
-    async def make(*, store=None, runner=None, clock=None, max_running=1, max_pending=100, max_jobs=1000, **limits):
+    async def make(
+        *,
+        store=None,
+        runner=None,
+        clock=None,
+        max_running=1,
+        max_pending=100,
+        max_jobs=1000,
+        quotas=(),
+        gpus=0,
+        **limits,
+    ):
         store = store or MemoryJobStore()
         runner = runner or MemoryJobRunner()
         clock = clock or FakeClock()
-        queue = JobQueue(max_running=max_running, max_pending=max_pending)
+        queue = JobQueue(
+            max_running=max_running, max_pending=max_pending, quotas=Quotas.parse(quotas), gpus_of_a_job=gpus
+        )
         catalogue = JobCatalogue(store)
         events = MemoryJobEvents()
         announcer = Announcer(catalogue, store, events)

@@ -81,6 +81,7 @@ clusters = st.builds(
     image=st.just(IMAGE),
     service_account=labels,
     cpu=st.sampled_from(["1", "250m", "16"]),
+    cpu_request=st.sampled_from(["", "50m"]),
     memory=st.sampled_from(["512Mi", "2Ti"]),
     scratch=st.sampled_from(["1Gi", "900Gi"]),
     gpus=st.integers(0, 64),
@@ -141,7 +142,8 @@ def test_every_pod_keeps_to_the_restricted_standard(cluster):
             "privileged": False,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["resources"]["limits"] == container["resources"]["requests"]
+        limits, requests = container["resources"]["limits"], container["resources"]["requests"]
+        assert requests == limits | {"cpu": cluster.cpu_request or cluster.cpu}
 
 
 def test_a_pod_is_given_its_recipe_and_a_token_that_only_the_launcher_takes():

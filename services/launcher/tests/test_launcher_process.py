@@ -27,6 +27,8 @@ HOLD = "open('runs', 'a').write('x')\nwait_for('go')\nfinish('succeeded')\n"
 class Home:
     """Where launchers of one installation run, one after the other."""
 
+    host = "127.0.0.1"
+
     def __init__(self, folder, command, eventually):
         self.folder, self.eventually = folder, eventually
         self.keys = TestKeys()
@@ -61,7 +63,7 @@ class Home:
         try:
             ready = await self.eventually(lambda: self.ready(process), "the launcher listens")
             tokens = self.keys.tokens("operator", tenant="acme")
-            async with connect(f"127.0.0.1:{ready['port']}", audience="launcher", tokens=tokens) as channel:
+            async with connect(f"{self.host}:{ready['port']}", audience="launcher", tokens=tokens) as channel:
                 yield process, LauncherServiceStub(channel)
         finally:
             if process.returncode is None:

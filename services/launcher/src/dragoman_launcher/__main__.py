@@ -33,6 +33,7 @@ from dragoman_launcher.pod_exchange import PodTokenExchange
 from dragoman_launcher.ports import JobRunner, JobStore, RecipeChecker
 from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
+from dragoman_launcher.quota import Quotas
 from dragoman_launcher.registry_client import RegistryDataSets
 from dragoman_launcher.servicer import POLICY, LauncherServicer
 from dragoman_launcher.settings import LauncherSettings
@@ -80,7 +81,12 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     registry = connect(
         own.registry_target, audience="registry", tokens=KeyTokens(key, clock=clock), tls=own.server.tls.channels()
     )
-    queue = JobQueue(max_running=own.max_running, max_pending=own.max_pending)
+    queue = JobQueue(
+        max_running=own.max_running,
+        max_pending=own.max_pending,
+        quotas=Quotas.parse(own.tenant_quotas),
+        gpus_of_a_job=cluster.gpus * cluster.workers if cluster is not None else 0,
+    )
     announcer = Announcer(catalogue, store, EventLogJobEvents(log))
     supervisor = JobSupervisor(
         catalogue=catalogue,

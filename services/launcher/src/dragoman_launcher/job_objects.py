@@ -305,11 +305,11 @@ def _environment(job: TrainingJob, cluster: ClusterSettings, places: Places) -> 
 
 
 def _resources(cluster: ClusterSettings) -> Manifest:
-    # Requests are limits: a job neither starves its neighbours nor is the first to go when memory is short.
+    # Requests are limits, but for a CPU that may be shared: a job is not the first to go when memory is short.
     amounts = {"cpu": cluster.cpu, "memory": cluster.memory, "ephemeral-storage": cluster.scratch}
     if cluster.gpus:
         amounts[cluster.gpu_resource] = str(cluster.gpus)
-    return {"requests": amounts, "limits": amounts}
+    return {"requests": amounts | ({"cpu": cluster.cpu_request} if cluster.cpu_request else {}), "limits": amounts}
 
 
 def _pod_security(cluster: ClusterSettings) -> Manifest:

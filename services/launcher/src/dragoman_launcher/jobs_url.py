@@ -65,6 +65,8 @@ class ClusterSettings:
     service_account: str = "default"
     """Of the job's pods; its token is not mounted."""
     cpu: str = "1"
+    cpu_request: str = ""
+    """What the scheduler sets aside of it; empty: all. Less where jobs may share what others leave."""
     memory: str = "2Gi"
     scratch: str = "4Gi"
     """Of the working folder; /tmp has a quarter GiB of its own."""
@@ -104,6 +106,7 @@ class ClusterSettings:
             ("namespace", _LABEL, False),
             ("service_account", _SUBDOMAIN, False),
             ("cpu", _CPU, False),
+            ("cpu_request", _CPU, True),
             ("memory", _BYTES, False),
             ("scratch", _BYTES, False),
             ("data_claim", _SUBDOMAIN, True),

@@ -8,6 +8,7 @@ from pathlib import Path
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_launcher.jobs_url import parse_jobs_url
+from dragoman_launcher.quota import Quotas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +33,14 @@ class LauncherSettings:
     """The trainer, comma-separated; empty: `python -P -m dragoman_trainer` of this interpreter, or what a pod's image
     starts."""
     checkpoint_interval_s: float = 60.0
-    """How often a job saves its state in the registry's store, in seconds, for a pod that follows a lost one; 0: never."""
+    """How often a job saves its state in the store, in seconds, for a pod that follows a lost one; 0: never."""
     max_running: int = 1
     """Jobs at once. More share the cores: each gets slower and none gets done sooner."""
     max_pending: int = 100
     """Jobs that may wait; one more is RESOURCE_EXHAUSTED."""
+    tenant_quotas: tuple[str, ...] = ()
+    """What one tenant may have: tenant=running:2;pending:10;gpus:4, comma-separated, each part may be missing; * is each
+    tenant that is not named. A job over `running` or `gpus` waits, one over `pending` is RESOURCE_EXHAUSTED."""
     max_jobs: int = 10_000
     """Jobs that are kept, ended ones included: memory and listing cost grow with it."""
     max_job_s: int = 86_400
@@ -57,6 +61,7 @@ class LauncherSettings:
         for name in ("cancel_grace_ms", "check_timeout_ms", "checkpoint_interval_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        Quotas.parse(self.tenant_quotas)
         if self.server.listen.endswith(":0") and self.server.ready_file is None and not self.advertised_target:
             raise ValueError("with a port of 0, set ready_file or advertised_target: jobs must be told where to report")
         if parse_jobs_url(self.jobs_url) is not None and not self.advertised_target:

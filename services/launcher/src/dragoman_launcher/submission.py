@@ -70,7 +70,7 @@ class JobSubmission:
         Raises:
             InvalidArgumentError: a name, the recipe or an override; the text names the key.
             RequestIdTakenError: the request id made a job before, of another model, recipe or overrides.
-            OverloadedError: too many jobs wait, or are kept.
+            OverloadedError: too many jobs wait, of all or of this tenant's quota, or are kept.
             UnavailableError: the store or the checker does not answer; the call may be repeated.
         """
         check_request(request_id, model)
@@ -94,7 +94,7 @@ class JobSubmission:
     ) -> tuple[TrainingJob, bool]:
         if len(self._catalogue) >= self._max_jobs:
             raise OverloadedError(f"{self._max_jobs} jobs are kept already (max_jobs).", retry_after_s=None)
-        with self._queue.place():
+        with self._queue.place(tenant):
             checked = await asyncio.to_thread(
                 check_recipe, recipe, overrides, max_recipe_bytes=self._max_recipe_bytes, data_dir=self._data_dir
             )

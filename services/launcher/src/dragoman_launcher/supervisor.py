@@ -74,19 +74,19 @@ class JobSupervisor:
         for job in self._catalogue.unended():
             if await self._runner.adopt(job.id):
                 logger.info("job adopted", extra={"job": job.id, "tenant": job.spec.tenant})
-                self._queue.adopt(job.id)
+                self._queue.adopt(job.id, job.spec.tenant)
                 self._attend(job.id)
             elif job.is_cancelled:
                 await self._catalogue.change(job.id, lambda job: job.cancel(self._clock.now(), job.cancel_reason or ""))
             else:
-                self._queue.push(job.id)
+                self._queue.push(job.id, job.spec.tenant)
         self._is_open = True
         self._start_next()
 
     def accept(self, job: TrainingJob) -> None:
         """Take a job that the store has just been given."""
         self._catalogue.add(job)
-        self._queue.push(job.id)
+        self._queue.push(job.id, job.spec.tenant)
         self._start_next()
 
     async def cancel(self, tenant: str, job_id: str, reason: str) -> TrainingJob:
