@@ -13,7 +13,6 @@ from tests.cluster.installation import MODEL, known_rows
 from tests.cluster.kubectl import Kubectl
 
 SCRIPT = Path(__file__).with_name("load_inside.py")
-STOP_FILE = "/tmp/stop-load"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +59,26 @@ class Load:
         kubectl: Of the release's namespace.
         callers: How many.
         every_s: The pace of each.
+        timeout_s: Of each call.
+        rows_per_call: Texts of each call.
+        repeat: How often each text is repeated within itself.
+        name: Tells one load from another that runs at the same time.
     """
 
-    def __init__(self, kubectl: Kubectl, *, callers: int = 8, every_s: float = 0.2, timeout_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        kubectl: Kubectl,
+        *,
+        callers: int = 8,
+        every_s: float = 0.2,
+        timeout_s: float = 20.0,
+        rows_per_call: int = 1,
+        repeat: int = 1,
+        name: str = "load",
+    ) -> None:
         self._kubectl = kubectl
         self._stack = ExitStack()
+        self._stop_file = f"/tmp/stop-{name}"
         self._arguments = [
             f"--target=dragoman.{kubectl.namespace}.svc:9000",
             f"--model={MODEL}",
@@ -72,7 +86,9 @@ class Load:
             f"--callers={callers}",
             f"--every-s={every_s}",
             f"--timeout-s={timeout_s}",
-            f"--stop-file={STOP_FILE}",
+            f"--rows-per-call={rows_per_call}",
+            f"--repeat={repeat}",
+            f"--stop-file={self._stop_file}",
         ]
         self._process: subprocess.Popen[str] | None = None
 
@@ -87,7 +103,7 @@ class Load:
     def end(self, *, limit_s: float = 60) -> Outcome:
         """Let the calls under way end, and say what became of all."""
         assert self._process is not None
-        self._kubectl.run("exec", "deployment/dragoman-client", "--", "touch", STOP_FILE)
+        self._kubectl.run("exec", "deployment/dragoman-client", "--", "touch", self._stop_file)
         printed, problems = self._process.communicate(timeout=limit_s)
         assert self._process.returncode == 0, problems
         found: dict[str, Any] = json.loads(printed)

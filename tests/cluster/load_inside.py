@@ -9,6 +9,7 @@ Stops at the end of standard input's pipe, at --for-s, or at SIGTERM. Imports wh
 
 import argparse
 import json
+import os
 import random
 import signal
 import sys
@@ -49,6 +50,13 @@ class Tally:
             self.failures.append([round(at_s, 3), round(latency_s, 3), error.code().name, error.details()[:200]])
 
 
+def connected(target: str, settings) -> grpc.Channel:
+    """Over TLS where the chart says so: then it has left the authority's certificate here."""
+    if authority := os.environ.get("DRAGOMAN_CA"):
+        return grpc.secure_channel(target, grpc.ssl_channel_credentials(Path(authority).read_bytes()), options=settings)
+    return grpc.insecure_channel(target, options=settings)
+
+
 def ask(options, token: str, rows, tally: Tally, stop: threading.Event, number: int) -> None:
     """One caller: one call at a time, at its pace, over a connection that it shares with nobody."""
     rng = random.Random(number)
@@ -57,24 +65,34 @@ def ask(options, token: str, rows, tally: Tally, stop: threading.Event, number: 
         ("grpc.max_reconnect_backoff_ms", 500),
         ("grpc.enable_retries", 0),
     ]
-    with grpc.insecure_channel(options.target, options=settings) as channel:
+    with connected(options.target, settings) as channel:
         stub = pb_grpc.GatewayServiceStub(channel)
         due_s = time.monotonic() + rng.random() * options.every_s
         while not stop.wait(max(0.0, due_s - time.monotonic())):
             due_s = max(due_s + options.every_s, time.monotonic() - 1)
-            text, label = rng.choice(rows)
-            request = pb.ClassifyRequest(model=pb.ModelSelector(model=options.model), texts=[text])
+            chosen = rng.choices(rows, k=options.rows_per_call)
+            request = pb.ClassifyRequest(
+                model=pb.ModelSelector(model=options.model),
+                texts=[" ".join([text] * options.repeat) for text, _ in chosen],
+            )
             at_s, began_s = time.time(), time.monotonic()
             try:
                 answer = stub.Classify(
-                    request, timeout=options.timeout_s, metadata=[("authorization", f"Bearer {token}")]
+                    request,
+                    timeout=options.timeout_s,
+                    metadata=[("authorization", f"Bearer {token}")],
+                    # What has not been sent waits for a connection.
+                    wait_for_ready=True,
                 )
             except grpc.RpcError as error:
                 tally.failure(at_s, time.monotonic() - began_s, error)
                 # As any client would: not at once again.
                 stop.wait(0.2)
             else:
-                tally.answer(time.monotonic() - began_s, is_right=answer.rows[0].label == label)
+                tally.answer(
+                    time.monotonic() - began_s,
+                    is_right=[row.label for row in answer.rows] == [label for _, label in chosen],
+                )
 
 
 def main() -> None:
@@ -85,6 +103,8 @@ def main() -> None:
     parser.add_argument("--home", default="/etc/dragoman/home")
     parser.add_argument("--callers", type=int, default=8)
     parser.add_argument("--every-s", type=float, default=0.2, help="of each caller")
+    parser.add_argument("--rows-per-call", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=1, help="each text so many times, to make it long")
     parser.add_argument("--timeout-s", type=float, default=20.0)
     parser.add_argument("--for-s", type=float, default=3600.0)
     parser.add_argument("--stop-file", default="/tmp/stop-load")
