@@ -17,6 +17,7 @@ _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 _PIN: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,400}@sha256:[0-9a-f]{64}")
 _TAGGED: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,400}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?")
 _CPU: Final = re.compile(r"[1-9][0-9]{0,5}m?")
+_CPU_REQUEST: Final = re.compile(rf"0|{_CPU.pattern}")
 _BYTES: Final = re.compile(r"[1-9][0-9]{0,8}(Ki|Mi|Gi|Ti)")
 _KEY: Final = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -106,7 +107,7 @@ class ClusterSettings:
             ("namespace", _LABEL, False),
             ("service_account", _SUBDOMAIN, False),
             ("cpu", _CPU, False),
-            ("cpu_request", _CPU, True),
+            ("cpu_request", _CPU_REQUEST, True),
             ("memory", _BYTES, False),
             ("scratch", _BYTES, False),
             ("data_claim", _SUBDOMAIN, True),

@@ -39,7 +39,7 @@ class LauncherSettings:
     max_pending: int = 100
     """Jobs that may wait; one more is RESOURCE_EXHAUSTED."""
     tenant_quotas: tuple[str, ...] = ()
-    """What one tenant may have: tenant=running:2;pending:10;gpus:4, comma-separated, each part may be missing; * is each
+    """What one tenant may have: tenant=running:2;pending:10;gpus:4, comma-separated, each part may be missing; * is any
     tenant that is not named. A job over `running` or `gpus` waits, one over `pending` is RESOURCE_EXHAUSTED."""
     max_jobs: int = 10_000
     """Jobs that are kept, ended ones included: memory and listing cost grow with it."""
