@@ -12,7 +12,7 @@ PACKAGES := dragoman_common dragoman_events dragoman_text dragoman_models dragom
 # One thread a test process: what is tested in parallel must not fight over two cores.
 TEST_ENV := OMP_NUM_THREADS=1
 
-.PHONY: help setup protos lock fmt lint types unit test test-faults test-images test-containers images chart-lint manifests real-parts demo up down bench clean
+.PHONY: help setup protos lock fmt lint types unit test test-faults test-images test-containers test-cluster images chart-lint manifests real-parts demo up down bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -69,6 +69,11 @@ test-containers: setup ## the parts and the S3 store contract, in containers of 
 images: setup ## build every service's image without torch and list sizes; ONLY=all: torch, too; BASE_IMAGE=...
 	$(BIN)/python deploy/images/build.py --base-image "$(or $(BASE_IMAGE),python:3.11-slim)" $(if $(ONLY),--only "$(ONLY)") \
 		--torch-wheel "$(TORCH_WHEEL)" --torch-wheel-sha256 "$(TORCH_WHEEL_SHA256)"
+
+# CLUSTER: a command that knows up, load IMAGE..., env and down. Or DRAGOMAN_TEST_KUBECONFIG (tests/cluster/conftest.py).
+test-cluster: images test-images ## install, use, kill, scale, upgrade and uninstall on a real Kubernetes: CLUSTER=..., an hour
+	$(BIN)/python -m tests.cluster.consumer_image "$(or $(BASE_IMAGE),python:3.11-slim)"
+	$(if $(CLUSTER),DRAGOMAN_TEST_CLUSTER="$(CLUSTER)") $(TEST_ENV) $(BIN)/pytest -q -s -o faulthandler_timeout=1500 tests/cluster
 
 chart-lint: setup ## render, lint and check the chart with a pinned Helm (built once, by Go)
 	$(TEST_ENV) $(BIN)/pytest -q tests/deploy

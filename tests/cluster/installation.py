@@ -55,9 +55,10 @@ class Installation:
         self._until_sample_is_answered(limit_s=limit_s)
         self.seconds_to_sample = time.monotonic() - began_s
 
-    def upgrade(self, *values: Path, pairs: tuple[str, ...] = ()) -> None:
-        """Upgrade, and wait until every pod is the new one and ready."""
-        self.helm("upgrade", helm.RELEASE, str(helm.CHART), "--wait", "--timeout=10m", *_given(values, pairs))
+    def upgrade(self, *values: Path, pairs: tuple[str, ...] = (), wait: bool = True) -> None:
+        """Upgrade; by default until every pod is the new one and ready."""
+        waiting = ["--wait", "--timeout=10m"] if wait else []
+        self.helm("upgrade", helm.RELEASE, str(helm.CHART), *waiting, *_given(values, pairs))
 
     def rollback(self) -> None:
         self.helm("rollback", helm.RELEASE, "--wait", "--timeout=10m")

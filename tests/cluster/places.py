@@ -10,6 +10,7 @@ from tests.deploy import helm
 NAMESPACE = "dragoman-test"
 VALUES = helm.VALUES / "evaluation.yaml"
 VALUES_TWO = Path(__file__).with_name("two.yaml")
+VALUES_SCALED = Path(__file__).with_name("scaled.yaml")
 SERVICES = (
     "gateway",
     "tokenizer",
