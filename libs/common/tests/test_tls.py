@@ -5,6 +5,7 @@
 import socket
 import ssl
 import warnings
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -185,3 +186,14 @@ async def test_client_certificate_of_another_authority_is_refused(files, tmp_pat
     stranger = TestAuthority("other").issue().save(tmp_path / "other", authorities=files.authorities.read_bytes())
     async with serving(files.settings(is_mutual=True)) as server:
         assert "failed to connect" in await refusal(server, stranger.settings().channels())
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+async def test_client_certificate_that_has_ended_is_refused(authority, files, is_ended):
+    ends = datetime.now(UTC) + timedelta(hours=-1 if is_ended else 1)
+    own = authority.issue(identity="gateway", ends=ends)
+    async with serving(files.settings(is_mutual=True)) as server:
+        credentials = grpc.ssl_channel_credentials(authority.pem, own.key, own.chain)
+        async with grpc.aio.secure_channel(server.target, credentials) as channel:
+            call = monitor_pb2_grpc.MonitorServiceStub(channel).GetReport(pb.GetReportRequest(), timeout=5)
+            assert await call.code() is (grpc.StatusCode.UNAVAILABLE if is_ended else grpc.StatusCode.OK)
