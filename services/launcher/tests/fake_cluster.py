@@ -262,11 +262,14 @@ class FakeCluster:
         return web.json_response({"issuer": ISSUER, "jwks_uri": f"{ISSUER}/openid/v1/jwks"})
 
     async def jwks(self, request):
+        # As the real one: the keys have a media type of their own, and there is no other.
+        if "application/jwk-set+json" not in request.headers["Accept"]:
+            return web.Response(status=406, text="406: Not Acceptable")
         keys = [
             jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid, "use": "sig"}
             for kid, key in self.token_keys.items()
         ]
-        return web.json_response({"keys": keys})
+        return web.json_response({"keys": keys}, content_type="application/jwk-set+json")
 
     @web.middleware
     async def faults(self, request, handler):

@@ -200,7 +200,8 @@ class ClusterApi:
     async def _send(
         self, method: str, path: str, query: Mapping[str, str], body: Manifest | None, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
-        headers: dict[str, str] = {"Accept": "application/json"}
+        # The token keys come as the second, and as nothing else.
+        headers: dict[str, str] = {"Accept": "application/json, application/jwk-set+json"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path + ("?" + urlencode(query) if query else "")
         answer = await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limits)
