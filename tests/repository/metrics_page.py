@@ -31,6 +31,9 @@ _KINDS = {
 LABELS = {
     "dragoman.auth.failures": ("reason",),
     "dragoman.gateway.calls": ("operation", "face", "code"),
+    "dragoman.gateway.held_calls": ("pool",),
+    "dragoman.gateway.retries": ("reason",),
+    "dragoman.gateway.workers": ("pool",),
     "dragoman.launcher.job_changes": ("state",),
     "dragoman.monitor.lag": ("topic",),
     "dragoman.worker.failed_versions": ("pool", "tenant", "model", "version", "reason"),
@@ -45,7 +48,7 @@ BOUNDS = {
     "model": "as `version`",
     "operation": "2",
     "pool": "the pools in the settings; one at a worker",
-    "reason": "7 at `dragoman_auth_failures_total`; gRPC's status codes at a worker",
+    "reason": "7 at `dragoman_auth_failures_total`; 3 at a gateway; gRPC's status codes at a worker",
     "route": "the routes that there are, and one for all others",
     "state": "the states of a job",
     "status": "HTTP's status codes",
@@ -145,6 +148,7 @@ def _make() -> None:
     """Call what makes meters only when a service runs. What the meters read is not read here."""
     from dragoman_autoscaler import metrics as autoscaler
     from dragoman_common import server, telemetry
+    from dragoman_gateway import routing_metrics
     from dragoman_launcher import job_metrics
     from dragoman_monitor import metrics as monitor
     from dragoman_tokenizer.servicer import TokenizerServicer
@@ -153,6 +157,7 @@ def _make() -> None:
     nothing: Any = None
     catalogue: Any = SimpleNamespace(listen=lambda _: None)
     autoscaler.observe(nothing)
+    routing_metrics.observe(nothing, nothing, nothing)
     server._measure(nothing)
     job_metrics.measure(catalogue, nothing, telemetry.meter("dragoman_launcher"))
     monitor.observe(telemetry.meter("dragoman.monitor"), (), log=nothing, store=nothing)

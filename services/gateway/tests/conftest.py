@@ -23,6 +23,7 @@ from dragoman_gateway.policy import Principal
 from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
+from dragoman_gateway.routing_counts import RoutingCounts
 from dragoman_gateway.selector import parse_selector
 from dragoman_gateway.targets import PoolModels, WorkerTarget, parse_worker_targets
 from dragoman_gateway.version import ServedVersion, VersionKey
@@ -92,6 +93,7 @@ class World:
     aliases: AliasTable = field(default_factory=AliasTable)
     retries: RetryBudget = field(default_factory=RetryBudget)
     service_times: ServiceTimes = field(default_factory=ServiceTimes)
+    counts: RoutingCounts = field(default_factory=RoutingCounts)
     targets: tuple[WorkerTarget, ...] = parse_worker_targets(["workers:1", "other=others:1"])
     has_autoscaler: bool = False
     max_held_calls: int = 3
@@ -127,6 +129,7 @@ class World:
                 retries=self.retries,
                 service_times=self.service_times,
                 choice=random.Random(7),
+                counts=self.counts,
             ),
             journal=self.journal,
             recent=self.recent,

@@ -59,7 +59,7 @@ async def test_the_refusal_comes_before_any_work(world, make):
     world.budget.left_s = 2.0
     with pytest.raises(OverloadedError):
         await world.pipeline.classify(world.call("oil"))
-    assert (world.tokenizer.num_calls, world.scorer.calls) == (0, [])
+    assert (world.tokenizer.num_calls, world.scorer.calls, world.counts.num_late) == (0, [], 1)
     world.budget.left_s = 30.0
     await world.pipeline.classify(world.call("oil"))
 

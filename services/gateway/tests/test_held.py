@@ -130,6 +130,7 @@ async def test_calls_that_all_workers_are_too_full_for_wait_where_more_can_come(
     assert (demand.held_calls, demand.held_tokens, demand.oldest_wait_s) == (3, 6, 5.0)
     await asyncio.gather(*calls)
     assert 7.0 <= now_s() <= 8.0
+    assert at_zero.counts.num_waited_full >= 3 * 7
     assert at_zero.held.demand() == NOTHING
 
 

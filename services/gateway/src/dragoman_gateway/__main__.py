@@ -24,7 +24,7 @@ from dragoman_common.errors import DragomanError
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_events.opening import open_log
-from dragoman_gateway import oip, servicer
+from dragoman_gateway import oip, routing_metrics, servicer
 from dragoman_gateway.admission import ServiceTimes
 from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
@@ -49,6 +49,7 @@ from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.retry_budget import MIN_BURST, RetryBudget
 from dragoman_gateway.route import Router
+from dragoman_gateway.routing_counts import RoutingCounts
 from dragoman_gateway.settings import Settings
 from dragoman_gateway.spool import Spool
 from dragoman_gateway.spool_alarm import SpoolAlarm
@@ -158,6 +159,8 @@ async def run(config: Settings) -> None:
     models = ModelDirectory(router, catalogue, limits)
     recent = RecentCalls(max_calls=config.max_recent_calls)
     calls = CallMeter()
+    counts = RoutingCounts()
+    routing_metrics.observe(counts, held, table)
     pipeline = Pipeline(
         router=router,
         tokenizer=CoalescingTokenizer(
@@ -177,6 +180,7 @@ async def run(config: Settings) -> None:
             retries=RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2)),
             service_times=ServiceTimes(),
             choice=random.SystemRandom(),
+            counts=counts,
         ),
         journal=journal,
         recent=recent,

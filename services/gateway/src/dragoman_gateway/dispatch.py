@@ -11,6 +11,7 @@ after the delay that the refusal names. Nothing else is: a defect, a refused inp
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,12 @@ from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.ports import Budget, EncodedRows, Scorer, Scores
 from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
+from dragoman_gateway.routing_counts import RoutingCounts
 from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_gateway.workers import WorkerTable
 
 MAX_ATTEMPTS = 3
+_logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.05
 """Before the second attempt: long enough for a worker to report that its model process is gone. Doubled for a third."""
 
@@ -44,6 +47,7 @@ class Dispatcher:
         retries: RetryBudget,
         service_times: ServiceTimes,
         choice: random.Random,
+        counts: RoutingCounts,
     ) -> None:
         self._router = router
         self._workers = workers
@@ -53,6 +57,7 @@ class Dispatcher:
         self._retries = retries
         self._service_times = service_times
         self._choice = choice
+        self._counts = counts
 
     def check_time(self, key: VersionKey) -> None:
         """Let a call pass whose time covers what a call to the version takes now; see admission.py.
@@ -60,12 +65,16 @@ class Dispatcher:
         Raises:
             OverloadedError: it does not.
         """
-        check_time(
-            key,
-            left_s=self._budget.remaining_s(),
-            queue_times_s=self._workers.queue_times_s(key),
-            recent_s=self._service_times.recent_s(key, self._clock.monotonic_s()),
-        )
+        try:
+            check_time(
+                key,
+                left_s=self._budget.remaining_s(),
+                queue_times_s=self._workers.queue_times_s(key),
+                recent_s=self._service_times.recent_s(key, self._clock.monotonic_s()),
+            )
+        except OverloadedError:
+            self._counts.num_late += 1
+            raise
 
     async def dispatch(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         """Scores [N, C] from a worker that holds the version.
@@ -89,6 +98,7 @@ class Dispatcher:
                     left_s=self._budget.remaining_s(),
                     since_s=full_since_s,
                 )
+                self._counts.num_waited_full += 1
 
     async def _attempts(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         tried: set[str] = set()
@@ -114,7 +124,12 @@ class Dispatcher:
         is_refusal = isinstance(error, OverloadedError)
         if is_refusal and not self._workers.has_less_loaded(key, than=address, tried=tried):
             return False
-        return self._retries.take(is_refusal=is_refusal)
+        if not self._retries.take(is_refusal=is_refusal):
+            self._counts.num_denied += 1
+            return False
+        self._counts.num_retried_full += is_refusal
+        self._counts.num_retried_away += not is_refusal
+        return True
 
     async def _attempt(self, address: str, version: ServedVersion, rows: EncodedRows) -> Scores:
         began_s = self._clock.monotonic_s()
@@ -133,7 +148,9 @@ class Dispatcher:
         try:
             yield
         except (UnavailableError, ContractBrokenError):
-            self._workers.ended(address, is_failure=True)
+            if self._workers.ended(address, is_failure=True):
+                self._counts.num_ejections += 1
+                _logger.warning("worker ejected", extra={"worker": address})
             raise
         except (DeadlineExceededError, asyncio.CancelledError):
             # It took at least that long, by nobody's fault that is known.

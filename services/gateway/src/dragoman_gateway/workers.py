@@ -10,6 +10,7 @@ What a worker holds is what WatchLoaded says; how busy it is, its load report sa
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,6 +115,12 @@ class WorkerTable:
         return any(
             worker.pool == pool and "READY" in worker.report.states.values() for worker in self._workers.values()
         )
+
+    def num_ready(self) -> dict[str, int]:
+        """How many workers of each pool are ready for anything."""
+        counts = Counter(worker.pool for worker in self._workers.values())
+        ready = Counter(worker.pool for worker in self._workers.values() if "READY" in worker.report.states.values())
+        return {pool: ready[pool] for pool in counts}
 
     def next_change(self) -> asyncio.Event:
         """An event that is set at the next update or drop, for callers that wait for a version to become ready."""
