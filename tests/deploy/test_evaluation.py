@@ -37,7 +37,7 @@ def asked(rendered):
 
 def makeable(rendered):
     """(kind, name) of what the hook's Role lets it make."""
-    roles = [one for one in rendered if one["kind"] == "Role" and one["metadata"]["name"].endswith("-init")]
+    roles = [one for one in rendered if one["kind"] == "Role" and "-init" in one["metadata"]["name"]]
     kinds = {"secrets": "Secret", "configmaps": "ConfigMap"}
     return {
         (kinds[resource], name)

@@ -85,7 +85,14 @@ VALUES = st.fixed_dictionaries(
         ),
         "metrics": st.fixed_dictionaries({"enabled": st.booleans()}),
         "storageClass": NAMES | st.sampled_from(["", "-"]),
-        "launcher": st.fixed_dictionaries({"trainingNamespace": st.sampled_from(["", "training", "123", "null"])}),
+        "launcher": st.fixed_dictionaries(
+            {
+                "trainingNamespace": st.sampled_from(["", "training", "123", "null"]),
+                "trainer": st.fixed_dictionaries(
+                    {"caConfigMap": NAMES, "cpuRequest": st.sampled_from(["", "0", "100m"])}
+                ),
+            }
+        ),
         "networkPolicy": st.fixed_dictionaries(
             {
                 "enabled": st.booleans(),

@@ -4,6 +4,7 @@
 
 import pytest
 
+from dragoman_launcher.jobs_url import parse_jobs_url
 from tests.deploy import helm
 from tests.deploy.test_chart import MINIMAL, SETS, environment, pods, workloads
 from tests.deploy.test_evaluation import asked, hook, makeable
@@ -46,7 +47,7 @@ def issued(rendered):
     return found
 
 
-@pytest.mark.parametrize("given", [("tls.mode=generated",), CERT_MANAGER])
+@pytest.mark.parametrize("given", [("tls.mode=generated",), (*CERT_MANAGER, "launcher.trainer.caConfigMap=ours")])
 def test_every_name_that_is_called_is_in_a_certificate(given):
     rendered = helm.objects(*SETS["scaled"], values=given)
     names = {name for held in issued(rendered).values() for name in held}
@@ -98,6 +99,25 @@ def test_made_certificates_are_what_pods_mount():
     made = {(kind, name) for kind, name in makeable(rendered) if "-tls-" in name}
     assert made == {pair for pair in asked(rendered) if "-tls-" in pair[1]}
     assert ("Secret", "dragoman-ca") in makeable(rendered) - asked(rendered)
+
+
+def test_jobs_are_told_whom_to_trust():
+    def jobs_url(rendered):
+        (launcher,) = [one for one in workloads(rendered) if one["metadata"]["name"] == "dragoman-launcher"]
+        return parse_jobs_url(environment(launcher["spec"]["template"]["spec"])["DRAGOMAN_LAUNCHER_JOBS_URL"])
+
+    rendered = helm.objects(*SETS["production"], values=("tls.mode=generated",))
+    assert jobs_url(rendered).ca_config_map == "dragoman-ca"
+    assert "--authority-in=training" in hook(rendered)["spec"]["template"]["spec"]["containers"][0]["args"]
+    (role,) = [
+        one for one in rendered if one["metadata"]["name"] == "dragoman-init-authority" and one["kind"] == "Role"
+    ]
+    assert (role["metadata"]["namespace"], role["rules"][0]["resourceNames"]) == ("training", ["dragoman-ca"])
+    refused = helm.template(*SETS["production"], values=CERT_MANAGER)
+    assert "launcher.trainer.caConfigMap is needed" in refused.stderr
+    rendered = helm.objects(*SETS["production"], values=(*CERT_MANAGER, "launcher.trainer.caConfigMap=ours"))
+    assert jobs_url(rendered).ca_config_map == "ours"
+    assert jobs_url(helm.objects(*SETS["production"])).ca_config_map == ""
 
 
 def test_the_gateway_s_certificate_takes_more_names():

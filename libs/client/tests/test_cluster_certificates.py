@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from dragoman_client.cluster.certificates import ensure_certificates
+from dragoman_client.cluster.certificates import ensure_certificates, tell_authority
 from dragoman_client.cluster.memory import MemoryObjects
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DataLossError
@@ -78,6 +78,16 @@ def test_one_of_another_authority_is_replaced():
     ensure_certificates(other, "d", WANTED, SystemClock())
     objects.held["Secret", "d-tls-keda"] = other.held["Secret", "d-tls-keda"]
     assert ensure_certificates(objects, "d", WANTED, SystemClock()) == ["d-tls-keda"]
+
+
+def test_the_authority_is_told_elsewhere_without_its_key():
+    objects, there = MemoryObjects(), MemoryObjects()
+    ensure_certificates(objects, "d", WANTED, SystemClock())
+    assert tell_authority(objects, there, "d") == ["d-ca"]
+    assert tell_authority(objects, there, "d") == []
+    assert there.held == {("ConfigMap", "d-ca"): {"ca.crt": objects.held["Secret", "d-ca"]["tls.crt"]}}
+    there.held["ConfigMap", "d-ca"] = {"ca.crt": b"of the installation before"}
+    assert tell_authority(objects, there, "d") == ["d-ca"]
 
 
 @pytest.mark.parametrize("files", [{}, {"tls.crt": b"x", "tls.key": b"y"}])

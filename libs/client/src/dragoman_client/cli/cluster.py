@@ -11,7 +11,7 @@ import typer
 
 from dragoman_client.cli.output import print_json, say
 from dragoman_client.cli.session import JsonOption
-from dragoman_client.cluster.certificates import ensure_certificates
+from dragoman_client.cluster.certificates import ensure_certificates, tell_authority
 from dragoman_client.cluster.identities import ensure_identities, ensure_password, ensure_store_credentials
 from dragoman_client.local.home import Home
 from dragoman_common.clock import SystemClock
@@ -39,6 +39,9 @@ def init(
         list[str] | None,
         typer.Option("--certificate", help="SERVICE=NAME,NAME: PREFIX-tls-SERVICE for these DNS names, by PREFIX-ca."),
     ] = None,
+    authority_in: Annotated[
+        str, typer.Option("--authority-in", help="A namespace that gets the ConfigMap PREFIX-ca, for those who call.")
+    ] = "",
     labels: Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE, of every object.")] = None,
     kubeconfig: Annotated[str, typer.Option(help="A file; as the pod's own account otherwise.")] = "",
     as_json: JsonOption = False,
@@ -48,7 +51,8 @@ def init(
         from dragoman_client.cluster.kubernetes_objects import KubernetesObjects
     except ImportError:
         raise FailedPreconditionError("this needs the Kubernetes client: install dragoman-client[cluster]") from None
-    objects = KubernetesObjects.connect(namespace, dict(_pairs("--label", labels or ())), kubeconfig=kubeconfig)
+    owned = dict(_pairs("--label", labels or ()))
+    objects = KubernetesObjects.connect(namespace, owned, kubeconfig=kubeconfig)
     made = []
     if identities:
         with tempfile.TemporaryDirectory(prefix="dragoman-init-") as folder:
@@ -58,6 +62,9 @@ def init(
             service: names.split(",") if names else [] for service, names in _pairs("--certificate", certificates)
         }
         made += ensure_certificates(objects, prefix, wanted, SystemClock())
+        if authority_in:
+            there = KubernetesObjects.connect(authority_in, owned, kubeconfig=kubeconfig)
+            made += tell_authority(objects, there, prefix)
     if store:
         made += ensure_store_credentials(objects, store)
     if state:

@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from dragoman_client.cluster.ports import Files, SecretObjects
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DataLossError
+from dragoman_common.errors import DataLossError, NotFoundError
 
 _URI = "dragoman:identity/"
 _LIFETIME = timedelta(days=5 * 365)
@@ -75,6 +75,23 @@ def ensure_certificates(
             objects.replace("Secret", secret, issued)
         made.append(secret)
     return made
+
+
+def tell_authority(objects: SecretObjects, there: SecretObjects, prefix: str) -> list[str]:
+    """Put the authority's certificate, and no key, into the ConfigMap <prefix>-ca of a namespace."""
+    name = f"{prefix}-ca"
+    authority = objects.read("Secret", name)
+    if authority is None:
+        raise NotFoundError(f"Secret {name} is not there: its certificates come first")
+    wanted = {"ca.crt": authority["tls.crt"]}
+    current = there.read("ConfigMap", name)
+    if current == wanted:
+        return []
+    if current is None:
+        there.create("ConfigMap", name, wanted, is_final=False)
+    else:
+        there.replace("ConfigMap", name, wanted)
+    return [name]
 
 
 def _new_authority(prefix: str, now: datetime) -> Files:
