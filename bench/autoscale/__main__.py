@@ -4,7 +4,8 @@
 
     python -m bench.autoscale [--trace 'step 1-8-1'] [--behaviour kubernetes] [--rule 'and work']
 
-`ideal` are the worker-seconds of one who knows the future; `turns` the most changes of direction within 5 minutes.
+`ideal` are the worker-seconds of one who knows the future; `turns` the most changes of direction within 5 minutes, and
+within the HPA's own window for scaling down.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--sizes", action="store_true", help="print when how many workers were asked for")
     options = parser.parse_args()
     print(
-        f"{'trace':12} {'HPA':13} {'rule':11} {'calls':>7} {'failed':>6} {'late':>6} {'x ideal':>7} {'turns':>5} most"
+        f"{'trace':12} {'HPA':13} {'rule':11} {'calls':>7} {'failed':>6} {'late':>6} {'x ideal':>7} {'turns':>9} most"
     )
     started_s = time.monotonic()
     for name in [options.trace] if options.trace else TRACES:
@@ -67,9 +68,10 @@ def main() -> None:
             for rule in [options.rule] if options.rule else RULES:
                 scene = dataclasses.replace(_scene(name, options), behaviour=BEHAVIOURS[behaviour], metrics=RULES[rule])
                 found = simulate(scene, arrivals)
+                turns = f"{found.most_turns()} / {found.most_turns(scene.behaviour.down_window_s)}"
                 print(
                     f"{name:12} {behaviour:13} {rule:11} {found.num_calls:7} {found.num_failed:6} "
-                    f"{found.num_late:6} {found.worker_s / found.ideal_s:7.2f} {found.most_turns:5} "
+                    f"{found.num_late:6} {found.worker_s / found.ideal_s:7.2f} {turns:>9} "
                     f"{max(size for _, size in found.sizes):4}",
                     flush=True,
                 )

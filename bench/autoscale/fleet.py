@@ -78,16 +78,15 @@ class Outcome:
     ideal_s: float = 0.0
     sizes: list[tuple[float, int]] = field(default_factory=list)
 
-    @property
-    def most_turns(self) -> int:
-        """Changes of direction within any WINDOW_S."""
+    def most_turns(self, window_s: float = WINDOW_S) -> int:
+        """Changes of direction within any window_s."""
         turns, last = [], 0
         for (_, before), (at_s, after) in itertools.pairwise(self.sizes):
             sign = 1 if after > before else -1
             if last and sign != last:
                 turns.append(at_s)
             last = sign
-        return max((sum(at <= each < at + WINDOW_S for each in turns) for at in turns), default=0)
+        return max((sum(at <= each < at + window_s for each in turns) for at in turns), default=0)
 
     def size_at(self, at_s: float) -> int:
         """Workers asked for at a time."""

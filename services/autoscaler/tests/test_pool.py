@@ -113,6 +113,17 @@ def test_a_name_that_loses_all_addresses_at_once_is_believed_only_after_a_while(
     assert not one.is_active(80.0)
 
 
+def test_a_pool_that_was_let_go_is_empty_at_once_and_does_not_call_itself_back():
+    one = pool()
+    one.resolved({"a"}, 0.0)
+    for now_s in range(31):
+        report(one, "a", now_s)
+    assert not one.is_active(30.0)
+    one.resolved(set(), 31.0)
+    assert one.state(31.0).sight is Sight.EMPTY
+    assert not one.is_active(31.0)
+
+
 def test_one_silent_worker_counts_as_the_others_do():
     one = pool()
     one.resolved({"a", "b", "c", "d"}, 0.0)

@@ -102,12 +102,14 @@ class Pool:
 
     def resolved(self, addresses: Collection[str], now_s: float) -> None:
         """Take the addresses that the pool's name has now."""
+        was_let_go = not addresses and not self.is_active(now_s)
         for address in self._workers.keys() - set(addresses):
             del self._workers[address]
             for full, _ in self._full.values():
                 full.forget(address)
             if not self._workers:
-                self._lost_all_s = now_s
+                # A pool that was told to have no worker has none: to doubt it would bring one back.
+                self._lost_all_s = -math.inf if was_let_go else now_s
         for address in addresses:
             self._workers.setdefault(address, _Worker())
         self._num_named = len(addresses) or self._num_named
