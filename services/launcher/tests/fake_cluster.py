@@ -262,11 +262,6 @@ class FakeCluster:
         return web.json_response({"issuer": ISSUER, "jwks_uri": f"{ISSUER}/openid/v1/jwks"})
 
     async def jwks(self, request):
-        # As kube-apiserver 1.34 does.
-        if request.headers["Accept"] != "application/jwk-set+json":
-            return web.Response(
-                status=406, text="406: Not Acceptable\n\nAvailable representations: application/jwk-set+json"
-            )
         # As the real one: the keys have a media type of their own, and there is no other.
         if "application/jwk-set+json" not in request.headers["Accept"]:
             return web.Response(status=406, text="406: Not Acceptable")

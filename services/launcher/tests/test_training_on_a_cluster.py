@@ -88,7 +88,8 @@ class Platform:
                 yield channel
             reading.cancel()
         finally:
-            process.kill()
+            if process.returncode is None:
+                process.kill()
             await process.wait()
 
 

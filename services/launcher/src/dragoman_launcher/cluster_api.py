@@ -31,9 +31,6 @@ _PATHS: Final = {
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",
 }
-_KEYS_PATH: Final = "/openid/v1/jwks"
-# The server has this in one form alone, and answers 406 to whoever names another.
-_ACCEPTED: Final = {_KEYS_PATH: "application/jwk-set+json"}
 _LATER: Final = frozenset({401, 403, 408, 429})
 """A credential that has just been rotated counts as "later", too, and so does a right to read that was taken away: no
 job is given up for it."""
@@ -170,7 +167,7 @@ class ClusterApi:
         """
         status, said = await self._ask("GET", "/.well-known/openid-configuration")
         _check(status, said)
-        status, keys = await self._ask("GET", _KEYS_PATH)
+        status, keys = await self._ask("GET", "/openid/v1/jwks")
         _check(status, keys)
         return str(said.get("issuer") or ""), keys
 
