@@ -29,7 +29,7 @@ from dragoman_gateway.admission import ServiceTimes
 from dragoman_gateway.alias_watch import AliasWatch
 from dragoman_gateway.aliases import AliasTable
 from dragoman_gateway.call_meter import CallMeter, code_name
-from dragoman_gateway.clients import TokenizerClient, WorkerClient
+from dragoman_gateway.clients import WorkerClient
 from dragoman_gateway.coalescing import CoalescingTokenizer
 from dragoman_gateway.demand_reporter import DemandReporter
 from dragoman_gateway.dispatch import Dispatcher
@@ -53,6 +53,7 @@ from dragoman_gateway.routing_counts import RoutingCounts
 from dragoman_gateway.settings import Settings
 from dragoman_gateway.spool import Spool
 from dragoman_gateway.spool_alarm import SpoolAlarm
+from dragoman_gateway.tokenizer_fleet import TokenizerFleet
 from dragoman_gateway.user_keys import UserKeysError, load_user_keys
 from dragoman_gateway.user_tokens import TokenRules, UserTokenAuthenticator
 from dragoman_gateway.withdrawals import Withdrawals
@@ -158,13 +159,24 @@ async def run(config: Settings) -> None:
     journal = EventJournal(outbox, config.durabilities)
     models = ModelDirectory(router, catalogue, limits)
     recent = RecentCalls(max_calls=config.max_recent_calls)
-    calls = CallMeter()
-    counts = RoutingCounts()
+    # A worker that dies takes its calls along at once: at most half of all where there are two.
+    retries = RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2))
+    tokenizers = TokenizerFleet(
+        config.tokenizer,
+        resolver,
+        channels_to("tokenizer"),
+        timeout_s=config.tokenizer_timeout_ms / 1e3,
+        retries=retries,
+        remaining_s=deadline.remaining_s,
+        clock=clock,
+        choice=random.SystemRandom(),
+    )
+    calls, counts = CallMeter(), RoutingCounts()
     routing_metrics.observe(counts, held, table)
     pipeline = Pipeline(
         router=router,
         tokenizer=CoalescingTokenizer(
-            TokenizerClient(tokenizer, timeout_s=config.tokenizer_timeout_ms / 1e3),
+            tokenizers,
             on_behalf=_on_behalf,
             remaining_s=deadline.remaining_s,
             max_rows=limits.max_rows,
@@ -176,8 +188,7 @@ async def run(config: Settings) -> None:
             workers,
             deadline,
             clock=clock,
-            # A worker that dies takes its calls along at once: at most half of all where there are two.
-            retries=RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2)),
+            retries=retries,
             service_times=ServiceTimes(),
             choice=random.SystemRandom(),
             counts=counts,
@@ -234,6 +245,7 @@ async def run(config: Settings) -> None:
                 alias_watch.run(),
                 key_follower.run(),
                 fleet.run(),
+                tokenizers.run(),
                 *_demand_reports(config, resolver, channels_to("autoscaler"), held),
                 readiness.run(),
                 http.run(),

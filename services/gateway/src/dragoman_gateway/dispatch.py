@@ -29,7 +29,7 @@ from dragoman_gateway.workers import WorkerTable
 
 MAX_ATTEMPTS = 3
 _logger = logging.getLogger(__name__)
-_FIRST_PAUSE_S = 0.05
+FIRST_PAUSE_S = 0.05
 """Before the second attempt: long enough for a worker to report that its model process is gone. Doubled for a third."""
 
 
@@ -102,7 +102,7 @@ class Dispatcher:
 
     async def _attempts(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         tried: set[str] = set()
-        pause_s = _FIRST_PAUSE_S
+        pause_s = FIRST_PAUSE_S
         for num_left in reversed(range(MAX_ATTEMPTS)):
             address = await self._router.hold(version.key, num_tokens=len(rows.token_ids), tried=tried)
             try:

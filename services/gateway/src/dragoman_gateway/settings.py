@@ -41,7 +41,7 @@ class Settings:
     key_list_period_s: int = 60
     """How often the registry is asked for its key list, a quarter more or less: 5 to 3600."""
     tokenizer_target: str
-    """host:port of the tokenizer."""
+    """host:port of the tokenizer; calls are spread over every address that the name has."""
     worker_targets: tuple[str, ...]
     """[pool=]host:port of the workers, comma-separated; every address that a host name has is a worker of its own. The
     pool is `default` where none is named."""
@@ -115,7 +115,7 @@ class Settings:
             raise ValueError(f"USER_LEEWAY_S must be 0 to {MAX_LEEWAY_S}")
         if not self.worker_targets:
             raise ValueError("WORKER_TARGETS names no worker")
-        for name in ("workers", "pools", "autoscaler"):
+        for name in ("tokenizer", "workers", "pools", "autoscaler"):
             getattr(self, name)
         if self.durabilities.need_spool and self.spool_folder is None:
             raise ValueError("SPOOL_FOLDER must be set: a tenant's events are spooled or sampled, which needs it")
@@ -140,6 +140,16 @@ class Settings:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.upper()} must be at least 1")
+
+    @property
+    def tokenizer(self) -> Endpoint:
+        """Where the tokenizers are.
+
+        Raises:
+            ValueError: the target does not parse.
+        """
+        with _named("TOKENIZER_TARGET"):
+            return parse_endpoint(self.tokenizer_target)
 
     @property
     def workers(self) -> tuple[WorkerTarget, ...]:
