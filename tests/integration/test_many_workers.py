@@ -94,10 +94,12 @@ async def test_the_last_addresses_hold_while_the_name_service_is_away_and_a_gone
 
 async def test_calls_at_zero_workers_are_held_for_the_first_and_a_full_pool_fails_none(served, tmp_path):
     with pool_of(served, tmp_path, models=f"local/{MODEL}") as pool:
-        # Nobody listens there: reports that fail cost no call anything.
-        pool.start_gateway(AUTOSCALER_TARGET="127.0.0.1:1", MAX_HOLD_MS="100")
+        pool.start_gateway(AUTOSCALER_TARGET=pool.start_autoscaler(), MAX_HOLD_MS="100")
         async with load_on(pool.target, served.token(), MODEL, num_callers=CALLERS, timeout_s=60) as load:
-            # Each caller's call is held meanwhile, for longer than a version is waited for.
+            async with asyncio.timeout(30):
+                while await asyncio.to_thread(pool.held_calls) != CALLERS:  # noqa: ASYNC110 - another process tells
+                    await asyncio.sleep(0.05)
+            # Each caller's call is held, for longer than a version is waited for.
             pool.start_worker(1, MAX_WAITING_REQUESTS="4")
             await pool.until_ready(1)
             assert (load.answers, load.failures) == ([], [])

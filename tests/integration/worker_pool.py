@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class WorkerPool:
         self._names = folder / "names"
         self._port = free_port()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._metrics_port = 0
         self.target = ""
         self.say()
 
@@ -85,6 +87,30 @@ class WorkerPool:
         self._start("gateway", ["tests.integration.named_gateway", str(self._names)], environment)
         until(ready.exists, timeout_s=60)
         self.target = f"127.0.0.1:{json.loads(ready.read_text())['port']}"
+
+    def start_autoscaler(self) -> str:
+        """Start one that follows the pool, and wait for its port; gives its address."""
+        ready = self._folder / "autoscaler.ready"
+        self._metrics_port = free_port()
+        keys = self._installation.home / "keys"
+        settings = {
+            "LISTEN": "127.0.0.1:0",
+            "READY_FILE": str(ready),
+            "KEY_FILE": str(keys / "autoscaler.pem"),
+            "TRUST_FILE": str(keys / "trust.json"),
+            "METRICS_LISTEN": f"127.0.0.1:{self._metrics_port}",
+            "POOLS": f"default={self.address(1)}:{self._port}",
+        }
+        environment = {f"DRAGOMAN_AUTOSCALER_{name}": value for name, value in settings.items()}
+        self._start("autoscaler", ["dragoman_autoscaler"], environment)
+        until(ready.exists, timeout_s=60)
+        return f"127.0.0.1:{json.loads(ready.read_text())['port']}"
+
+    def held_calls(self) -> int:
+        """How many calls the autoscaler says are held."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith("dragoman_autoscaler_held_calls{"))
 
     def signal(self, number: int, what: signal.Signals) -> None:
         """Send a signal to a worker's front; its model processes go when it has gone."""

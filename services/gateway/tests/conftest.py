@@ -96,7 +96,7 @@ class World:
     counts: RoutingCounts = field(default_factory=RoutingCounts)
     targets: tuple[WorkerTarget, ...] = parse_worker_targets(["workers:1", "other=others:1"])
     has_autoscaler: bool = False
-    max_held_calls: int = 3
+    max_held_calls: int = 4
 
     def __post_init__(self):
         self.workers = WorkerTable(random.Random(7), self.clock)

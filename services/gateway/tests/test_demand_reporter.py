@@ -89,7 +89,7 @@ async def test_every_replica_hears_of_each_change(made, stack, running_gateway):
     made.names.say(first, second)
     async with reporting(made, period_s=60):
         await eventually(lambda: [replica.newest for replica in made.replicas] == [(0, 0)] * 2)
-        with made.held.held("gpu", 7):
+        with made.held.held("t", "gpu", 7):
             await eventually(lambda: [replica.newest for replica in made.replicas] == [(1, 7)] * 2)
         await eventually(lambda: [replica.newest for replica in made.replicas] == [(0, 0)] * 2)
     identity, report = made.replicas[0].reports[0]
@@ -103,9 +103,9 @@ async def test_many_changes_make_few_reports(made, stack, running_gateway):
     async with reporting(made, period_s=60):
         await running_gateway.eventually(lambda: made.replicas[0].newest == (0, 0))
         for _ in range(500):
-            with made.held.held("gpu", 1):
+            with made.held.held("t", "gpu", 1):
                 await asyncio.sleep(0)
-        with made.held.held("gpu", 7):
+        with made.held.held("t", "gpu", 7):
             await running_gateway.eventually(lambda: made.replicas[0].newest == (1, 7))
     assert len(made.replicas[0].reports) < 30
 
@@ -114,7 +114,7 @@ async def test_a_report_is_repeated_each_period_and_a_failed_one_made_good(made,
     made.names.say(await made.add(stack))
     (replica,) = made.replicas
     replica.error = UnavailableError("starting")
-    with made.held.held("gpu", 7):
+    with made.held.held("t", "gpu", 7):
         async with reporting(made, period_s=0.15):
             await asyncio.sleep(0)
             replica.error = None

@@ -3,6 +3,7 @@
 """Calls that wait for a worker: bounded, told of, released at once, and no longer than they may."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
@@ -76,7 +77,7 @@ async def test_a_version_is_waited_for_no_longer_where_workers_are_ready_or_nobo
 
 @pytest.mark.looptime
 async def test_more_calls_than_may_wait_are_refused_with_a_delay(at_zero, make):
-    held = [ask(at_zero) for _ in range(at_zero.max_held_calls)]
+    held = [ask(at_zero) for _ in range(at_zero.max_held_calls - 1)]
     await asyncio.sleep(1)
     with pytest.raises(OverloadedError, match="3 calls wait") as caught:
         await ask(at_zero)
@@ -105,6 +106,19 @@ async def test_the_first_to_wait_is_the_first_to_be_sent(at_zero, make):
     at_zero.report("w", {make.key(): "READY"})
     await asyncio.gather(*calls)
     assert order == [3, 1, 2]
+
+
+def test_one_tenant_fills_no_more_than_its_share(world):
+    held = HeldCalls(("a",), world.clock, max_calls=10)
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(held.held("flood", "a", 1))
+        with pytest.raises(OverloadedError, match="8 of them your tenant's"):
+            stack.enter_context(held.held("flood", "a", 1))
+        for _ in range(2):
+            stack.enter_context(held.held("other", "a", 1))
+        with pytest.raises(OverloadedError, match="10 calls wait"):
+            stack.enter_context(held.held("other", "a", 1))
 
 
 def full_until(world, time_s, *, delay_s=1.0):
@@ -154,7 +168,7 @@ async def test_a_full_worker_is_not_waited_for_in_vain(make, has_autoscaler, lef
 async def test_no_more_calls_wait_for_room_than_may_wait(at_zero, make):
     at_zero.report("w", {make.key(): "READY"})
     full_until(at_zero, 100.0, delay_s=20.0)
-    held = [ask(at_zero) for _ in range(at_zero.max_held_calls)]
+    held = [ask(at_zero) for _ in range(at_zero.max_held_calls - 1)]
     await asyncio.sleep(1)
     with pytest.raises(OverloadedError, match="3 calls wait"):
         await ask(at_zero)
@@ -166,10 +180,10 @@ async def test_no_more_calls_wait_for_room_than_may_wait(at_zero, make):
 
 def test_demand_is_told_by_pool_with_the_oldest_wait(world):
     held = HeldCalls(("a", "b"), world.clock, max_calls=9)
-    with held.held("a", 5):
+    with held.held("t", "a", 5):
         world.clock.advance(2.0)
         change = held.next_change()
-        with held.held("a", 7), held.held(None, 100):
+        with held.held("t", "a", 7), held.held("t", None, 100):
             assert change.is_set()
             world.clock.advance(1.0)
             assert len(held) == 3

@@ -17,7 +17,7 @@ def test_counts_held_calls_and_ready_workers_are_told(world, make, monkeypatch):
     world.report("c", {make.key(): "LOADING"})
     counts = RoutingCounts(num_retried_away=3, num_retried_full=2, num_waited_full=1, num_denied=4, num_late=5)
     routing_metrics.observe(counts, world.held, world.workers)
-    with world.held.held("other", 7):
+    with world.held.held("t", "other", 7):
         told = {
             (metric.name.removeprefix("dragoman.gateway."), *point.attributes.values()): point.value
             for resource in reader.get_metrics_data().resource_metrics

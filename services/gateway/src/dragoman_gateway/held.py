@@ -8,6 +8,7 @@ Pure bookkeeping. A call is held for as long as its caller waits, at most so man
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from dragoman_common.clock import Clock
 from dragoman_common.errors import OverloadedError
 
 _RETRY_AFTER_S = 2.0
+MAX_TENANT_SHARE = 0.8
+"""Of the calls that may wait: one tenant's flood does not shut the others out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,37 +39,49 @@ class _Held:
 
 
 class HeldCalls:
-    """At most `max_calls` at once. Calls that no pool takes are counted for the bound, and are nobody's demand."""
+    """At most `max_calls` at once, and of one tenant no more than its share.
+
+    Calls that no pool takes are counted for the bound, and are nobody's demand.
+    """
 
     def __init__(self, pools: Sequence[str], clock: Clock, *, max_calls: int) -> None:
         self._pools = tuple(pools)
         self._clock = clock
         self._max_calls = max_calls
+        self._max_tenant_calls = max(1, int(max_calls * MAX_TENANT_SHARE))
         self._calls: dict[int, _Held] = {}
+        self._num_of_tenant: Counter[str] = Counter()
         self._num_seen = 0
         self._changed = asyncio.Event()
 
     @contextmanager
-    def held(self, pool: str | None, num_tokens: int, *, since_s: float | None = None) -> Iterator[None]:
+    def held(self, tenant: str, pool: str | None, num_tokens: int, *, since_s: float | None = None) -> Iterator[None]:
         """Count a call for as long as it waits; `since_s` is set where it waits again.
 
         Raises:
-            OverloadedError: as many wait as may.
+            OverloadedError: as many wait as may, in all or of this tenant.
         """
-        if len(self._calls) >= self._max_calls:
+        num_own = self._num_of_tenant[tenant]
+        if len(self._calls) >= self._max_calls or num_own >= self._max_tenant_calls:
             raise OverloadedError(
-                f"{len(self._calls)} calls wait for a worker already, the most that are held; retry after the delay",
+                f"{len(self._calls)} calls wait for a worker, {num_own} of them your tenant's, and no more are held; "
+                "retry after the delay",
                 retry_after_s=_RETRY_AFTER_S,
             )
         self._num_seen += 1
         number = self._num_seen
         began_s = self._clock.monotonic_s() if since_s is None else since_s
         self._calls[number] = _Held(pool=pool, num_tokens=num_tokens, since_s=began_s)
+        self._num_of_tenant[tenant] += 1
         self._announce()
         try:
             yield
         finally:
             del self._calls[number]
+            self._num_of_tenant[tenant] -= 1
+            if not self._num_of_tenant[tenant]:
+                # Or the counter would grow by one entry for every tenant ever seen.
+                del self._num_of_tenant[tenant]
             self._announce()
 
     def __len__(self) -> int:

@@ -156,7 +156,7 @@ class Router:
         pool = self._pools.pool_of(key)
         is_starting = self._has_autoscaler and pool is not None and not self._workers.has_ready_workers(pool)
         try:
-            with self._held.held(pool, num_tokens):
+            with self._held.held(key.tenant, pool, num_tokens):
                 async with asyncio.timeout(None if is_starting else self._max_hold_s):
                     while True:
                         change = self._workers.next_change()
@@ -189,7 +189,7 @@ class Router:
         delay_s = refusal.retry_after_s
         if not self._has_autoscaler or delay_s is None or left_s is None or left_s <= delay_s:
             raise refusal
-        with self._held.held(self._pools.pool_of(key), num_tokens, since_s=since_s):
+        with self._held.held(key.tenant, self._pools.pool_of(key), num_tokens, since_s=since_s):
             # The delay is the time in which all that waits there is done: coming earlier finds a part of it gone.
             await asyncio.sleep(delay_s * self._choice.uniform(0.25, 1.0))
 
