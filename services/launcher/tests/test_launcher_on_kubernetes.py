@@ -39,6 +39,7 @@ async def home(tmp_path, cluster, eventually):
         made.environ |= {
             "DRAGOMAN_LAUNCHER_JOBS_URL": f"kubernetes://training?image={IMAGE}&kubeconfig={quote(str(kubeconfig))}",
             "DRAGOMAN_LAUNCHER_ADVERTISED_TARGET": "launcher.dragoman:9000",
+            "DRAGOMAN_LAUNCHER_CHECKPOINT_INTERVAL_S": "7",
         }
         yield made
 
@@ -112,6 +113,9 @@ async def test_a_pod_gets_its_jobs_token_for_its_own_and_reports_with_it(home, c
                 with translated():
                     return await getattr(LauncherServiceStub(channel), method)(request)
 
+        told = {entry["name"]: entry.get("value") for entry in pod["spec"]["containers"][0]["env"]}
+        assert told["DRAGOMAN_TRAINER_CHECKPOINT_INTERVAL_S"] == "7"
+        assert told["DRAGOMAN_TRAINER_LAUNCHER_TARGET"] == "launcher.dragoman:9000"
         pod_token = cluster.given(pod)["pod-token"]
         granted = await call(pod_token, "ExchangePodToken", pb.ExchangePodTokenRequest())
         await call(granted.token, "ReportProgress", pb.ReportProgressRequest(id=job.id))

@@ -139,6 +139,8 @@ async def test_a_job_whose_pod_is_killed_three_times_ends_with_the_same_weights(
 
     async def submitted(stub, model):
         request = pb.SubmitJobRequest(request_id=f"train {model}".replace(" ", "-"), model=model, recipe=recipe)
+        # Long enough to be killed three times at a machine's full speed.
+        request.overrides["training.epochs"] = "80"
         first, again = await stub.SubmitJob(request), await stub.SubmitJob(request)
         assert (first.created, again.created, again.job.id) == (True, False, first.job.id)
         return first.job
@@ -150,11 +152,11 @@ async def test_a_job_whose_pod_is_killed_three_times_ends_with_the_same_weights(
             whole = await submitted(stub, "whole")
             assert (await over(stub, whole)).state == pb.JobState.JOB_STATE_SUCCEEDED
             job = await submitted(stub, "killed")
-            assert len((await api.list("Job", f"dragoman.dev/job={job.id}"))["items"]) == 1
             for kill in range(1, 3):
                 await says(stub, job, b"checkpoint saved", 2 * kill)
                 await kill_pod(api, job)
                 await says(stub, job, b"going on from a checkpoint", kill)
+            assert len((await api.list("Job", f"dragoman.dev/job={job.id}"))["items"]) == 1
             process.send_signal(signal.SIGKILL)
             await process.wait()
         # The third, while no launcher looks; the next one finds the job and follows it to its end.

@@ -261,6 +261,7 @@ def _places(own: LauncherSettings) -> Places:
         launcher_target=own.advertised_target or _bound_target(own),
         registry_target=own.registry_target,
         tls_ca_file=str(own.server.tls.tls_ca_file.absolute()) if own.server.tls.tls_ca_file else "",
+        checkpoint_interval_s=own.checkpoint_interval_s,
     )
 
 
