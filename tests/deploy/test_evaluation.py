@@ -5,7 +5,12 @@
 import pytest
 import yaml
 
+from dragoman_client.cluster.certificates import ensure_certificates, tell_authority
+from dragoman_client.cluster.identities import ensure_identities, ensure_password, ensure_store_credentials
+from dragoman_client.cluster.memory import MemoryObjects
 from dragoman_client.local import keys
+from dragoman_client.local.home import Home
+from dragoman_common.clock import SystemClock
 from tests.deploy import helm
 from tests.deploy.test_chart import MINIMAL, controllers, pods
 from tests.parts.missing import required
@@ -64,15 +69,16 @@ def test_all_that_pods_need_is_made_and_the_role_names_that_alone():
 
 
 def test_the_role_names_what_the_command_makes(tmp_path):
-    from dragoman_client.cluster.identities import ensure_identities, ensure_password, ensure_store_credentials
-    from dragoman_client.cluster.memory import MemoryObjects
-    from dragoman_client.local.home import Home
-
     objects = MemoryObjects()
     ensure_identities(objects, "dragoman", Home(tmp_path / "home"))
     ensure_store_credentials(objects, "dragoman-store")
     ensure_password(objects, "dragoman-state")
-    assert set(objects.held) == makeable(helm.objects(*EVALUATION))
+    rendered = helm.objects(*EVALUATION)
+    arguments = hook(rendered)["spec"]["template"]["spec"]["containers"][0]["args"]
+    pairs = [one.removeprefix("--certificate=").partition("=") for one in arguments if one.startswith("--certificate=")]
+    ensure_certificates(objects, "dragoman", {service: names.split(",") for service, _, names in pairs}, SystemClock())
+    tell_authority(objects, objects, "dragoman")
+    assert set(objects.held) == makeable(rendered)
 
 
 def test_the_hook_runs_before_installations_and_upgrades_and_leaves_nothing_running():

@@ -93,7 +93,8 @@ def test_without_scaling_pools_keep_their_least():
     ("given", "said"),
     [
         (("autoscaling=hpa",), "min 0 needs autoscaling: keda"),
-        (("tls.mode=none",), "autoscaling: keda needs tls.mode"),
+        (("tls.mode=none", "evaluation.sample=false"), "autoscaling: keda needs tls.mode"),
+        (("tls.mode=none",), "evaluation.sample needs tls.mode"),
         (("pools[0].min=9",), "pool cpu: min is over max"),
     ],
 )

@@ -17,19 +17,16 @@ cp train.csv test.csv /tmp/sample/
 dragoman data put sample /tmp/sample
 
 step "training"
-dragoman train recipe.yaml --model sample --request-id sample-1
+tries=0
+until dragoman train recipe.yaml --model sample --request-id sample-1; do
+    # The same request is the same job: following it again starts nothing.
+    tries=$((tries + 1))
+    [ "$tries" -lt 20 ] || exit 1
+    sleep 2
+done
 
 step "letting version 1 answer"
 dragoman alias sample prod 1 --reason "the sample's first version"
 
 step "asking 20 texts whose labels are known"
-tries=0
-until answers=$(dragoman predict sample <texts.txt); do
-    # A worker has yet to load it.
-    tries=$((tries + 1))
-    [ "$tries" -lt 120 ] || exit 1
-    sleep 1
-done
-printf '%s\n' "$answers" | cut -f1 >/tmp/answers
-diff labels.txt /tmp/answers
-step "20 of 20 right"
+sh ask.sh
