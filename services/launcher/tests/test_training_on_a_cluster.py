@@ -4,8 +4,9 @@
 
     DRAGOMAN_TEST_KUBECONFIG=FILE DRAGOMAN_TEST_TRAINER_IMAGE=NAME DRAGOMAN_TEST_HOST=ADDRESS pytest -m cluster ...
 
-Launcher and registry run here, as processes, and pods reach them at DRAGOMAN_TEST_HOST. The image is the trainer's with
-torch; DRAGOMAN_TEST_JOBS_QUERY adds to jobs_url, DRAGOMAN_TEST_TRAINER_COMMAND replaces the image's command.
+DRAGOMAN_TEST_KUBECONFIG may have no more than the launcher's Role; DRAGOMAN_TEST_ADMIN_KUBECONFIG, else the same one,
+deletes pods. Launcher and registry run here, as processes, and pods reach them at DRAGOMAN_TEST_HOST. The image is the
+trainer's with torch; DRAGOMAN_TEST_JOBS_QUERY adds to jobs_url, DRAGOMAN_TEST_TRAINER_COMMAND replaces its command.
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from tests.integration.test_training_resumes import RECIPE, put, write_data
 
 KUBECONFIG = os.environ.get("DRAGOMAN_TEST_KUBECONFIG", "")
 IMAGE = os.environ.get("DRAGOMAN_TEST_TRAINER_IMAGE", "")
+ADMIN = os.environ.get("DRAGOMAN_TEST_ADMIN_KUBECONFIG", KUBECONFIG)
 NAMESPACE = os.environ.get("DRAGOMAN_TEST_NAMESPACE", "default")
 HOST = os.environ.get("DRAGOMAN_TEST_HOST", "127.0.0.1")
 DEADLINE_S = 400.0
@@ -120,7 +122,7 @@ async def kill_pod(api, job):
 
 @pytest.fixture
 async def api():
-    api = await ClusterApi.open(NAMESPACE, kubeconfig=KUBECONFIG)
+    api = await ClusterApi.open(NAMESPACE, kubeconfig=ADMIN)
     yield api
     for job in (await api.list("Job", "app.kubernetes.io/managed-by=dragoman-launcher"))["items"]:
         await api.delete("Job", job["metadata"]["name"])
