@@ -49,6 +49,7 @@ class Scene:
         late_s: One that takes longer is late.
         metrics: Those of the rule that the HPA is given.
         blind_s: From when to when no report arrives.
+        restart_s: When the autoscaler is replaced by one that knows nothing; 0 for never.
         cool_down_s: KEDA's cooldownPeriod, before the last worker goes.
     """
 
@@ -64,6 +65,7 @@ class Scene:
     late_s: float = 1.0
     cool_down_s: float = 300.0
     blind_s: tuple[float, float] = (0.0, 0.0)
+    restart_s: float = 0.0
     seed: int = 1
 
 
@@ -165,6 +167,8 @@ class Simulation:
         # The first comes with the first report: a process asks for its capacity from then on.
         self._pool.capacity(self._scene.targets)
         self._at(0.0, self._report)
+        if self._scene.restart_s:
+            self._at(self._scene.restart_s, self._restart)
         self._at(self._scene.behaviour.sync_s, self._sync)
         upcoming = iter(self._arrivals)
         call = next(upcoming, None)
@@ -244,6 +248,10 @@ class Simulation:
             call = self._held.popleft()
             self._give(min(ready, key=lambda name: self._workers[name].pending_tokens), call, now_s)
         self._tell_activity(now_s)
+
+    def _restart(self, now_s: float) -> None:
+        self._pool = Pool("p", self._scene.limits, now_s)
+        self._pool.capacity(self._scene.targets)
 
     def _tell_activity(self, now_s: float) -> None:
         """KEDA's part: 0 to 1 when pushed, 1 to 0 after its cooldownPeriod."""

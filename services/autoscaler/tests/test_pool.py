@@ -177,10 +177,10 @@ def test_capacity_is_learned_from_workers_that_have_been_full_and_keeps_the_work
     one.capacity(TARGETS)
     one.resolved({"a"}, 0.0)
     full_for(one, 3.0, rate=100)
-    assert one.capacity(TARGETS) == 0
+    assert not one.capacity(TARGETS).is_learned
     report(one, "a", 4.0)
     full_for(one, 60.0, rate=4000, start_s=5.0)
-    assert one.capacity(TARGETS) == pytest.approx(4000)
+    assert one.capacity(TARGETS).tokens_per_s == pytest.approx(4000)
     one.resolved({"a", "b"}, 65.0)
     for now_s in range(65, 130):
         for address in "ab":
@@ -198,7 +198,7 @@ def test_batches_that_end_by_leaps_do_not_make_a_worker_look_faster_than_it_is()
     for half in range(120):
         leap = 8000 if half % 2 else 0
         report(one, "a", half / 2, pending_tokens=2000, tokens_per_s=leap)
-    assert one.capacity(TARGETS) == pytest.approx(4000, rel=0.2)
+    assert one.capacity(TARGETS).tokens_per_s == pytest.approx(4000, rel=0.2)
 
 
 def test_a_worker_that_stands_still_or_got_a_burst_teaches_nothing():
@@ -207,13 +207,13 @@ def test_a_worker_that_stands_still_or_got_a_burst_teaches_nothing():
     one.resolved({"a"}, 0.0)
     full_for(one, 60.0, rate=4000)
     full_for(one, 60.0, rate=0, start_s=60.0)
-    assert one.capacity(TARGETS) == pytest.approx(4000, rel=0.05)
+    assert one.capacity(TARGETS).tokens_per_s == pytest.approx(4000, rel=0.05)
     for second in range(120, 200, 2):
         report(one, "a", second, pending_tokens=9000, tokens_per_s=10)
         report(one, "a", second + 1, pending_tokens=0, tokens_per_s=10)
-    assert one.capacity(TARGETS) == pytest.approx(4000, rel=0.05)
+    assert one.capacity(TARGETS).tokens_per_s == pytest.approx(4000, rel=0.05)
     full_for(one, 120.0, rate=2000, start_s=200.0)
-    assert one.capacity(TARGETS) == pytest.approx(2000, rel=0.05)
+    assert one.capacity(TARGETS).tokens_per_s == pytest.approx(2000, rel=0.05)
 
 
 def test_a_backlog_asks_for_the_workers_that_would_do_it_and_not_for_one_for_each_target_in_it():
@@ -228,6 +228,19 @@ def test_a_backlog_asks_for_the_workers_that_would_do_it_and_not_for_one_for_eac
     assert one.state(59.5).pending_tokens > 200 * TARGETS.pending_tokens
     # Twice what comes and a minute's share of the backlog, at half of their time.
     assert workers_asked_for(found) == pytest.approx(2 * (2 + 220_000 / 60 / 4000), abs=1)
+
+
+def test_until_a_capacity_is_learned_no_worker_goes_that_is_not_seen_to_be_spare():
+    one = pool()
+    one.capacity(TARGETS)
+    one.resolved({"a", "b", "c"}, 0.0)
+    for rate, expected in ((500, 3), (320, 2), (120, 1), (500, 3)):
+        start_s = one._smoothed_s
+        for second in range(60):
+            for address in "abc":
+                report(one, address, start_s + second, pending_tokens=20, tokens_per_s=rate)
+        assert not one.capacity(TARGETS).is_learned
+        assert workers_asked_for(values(one, start_s + 59)) == expected
 
 
 def test_capacity_is_kept_for_a_bounded_number_of_targets():

@@ -80,6 +80,20 @@ def test_a_process_that_never_hears_a_worker_keeps_them_all():
     assert found.sizes == [(0.0, 5)]
 
 
+@pytest.mark.parametrize("behaviour", [Behaviour(down_window_s=30), FAST], ids=["15 s syncs", "5 s syncs"])
+@pytest.mark.parametrize("workers_worth", [1.6, 3.4])
+def test_a_restart_that_forgets_what_a_worker_can_do_takes_none_that_is_needed(behaviour, workers_worth):
+    arrivals = traces.constant(workers_worth * 45, 900, seed=7)
+    scene = Scene(behaviour=behaviour, first_workers=5, restart_s=400.0)
+    found = simulate(scene, arrivals)
+    assert found.num_failed == 0
+    before = found.size_at(399)
+    after = [size for at_s, size in found.sizes if 400 <= at_s < 900]
+    assert all(size > workers_worth for size in after), (before, after)
+    assert len(after) <= 1
+    assert found.num_late == 0
+
+
 @pytest.mark.slow
 def test_recorded_load_loses_no_call():
     scene = Scene(

@@ -6,6 +6,9 @@ Owns one number for each pair of targets. By Little's law the workers that a loa
 that load over this number. It falls off no cliff where a queue does: a queue is short at 80 % of what a worker can do
 and endless at 101 %, so a rule that knows queues alone takes away one worker too many, and has to bring back several.
 
+Until it was learned, by a process that has just started for one, a worker counts as able to do the most that they have
+been seen doing each: as the load falls workers go in proportion, and none goes that is not seen to be spare.
+
 A worker that stands still teaches nothing, and one that got a burst a moment ago neither: it is the mean of FULL_FOR_S
 in which a worker was full that counts, for batches end by leaps.
 """
@@ -20,6 +23,19 @@ STALLED = 0.1
 place would be doubted for it."""
 LEARNING = 0.1
 """Weight of a new mean against what was learned: a slower model is believed within a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Of one worker.
+
+    Attributes:
+        tokens_per_s: That it does; 0 where none has done anything.
+        is_learned: While it holds its target. Else it is the least that it can do.
+    """
+
+    tokens_per_s: float = 0.0
+    is_learned: bool = False
 
 
 @dataclass(slots=True)

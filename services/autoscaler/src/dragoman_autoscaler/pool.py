@@ -15,7 +15,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from dragoman_autoscaler.capacity import FullWorkers, LearnedCapacity
+from dragoman_autoscaler.capacity import Capacity, FullWorkers, LearnedCapacity
 from dragoman_autoscaler.ports import WorkerLoad
 from dragoman_autoscaler.targets import Targets
 
@@ -98,6 +98,7 @@ class Pool:
         self._first_heard_s = math.inf
         self._smoothed_s = now_s
         self._demand_s = -math.inf
+        self._most_seen = 0.0
         self._full: dict[Targets, tuple[FullWorkers, LearnedCapacity]] = {}
 
     def resolved(self, addresses: Collection[str], now_s: float) -> None:
@@ -140,16 +141,14 @@ class Pool:
         """A gateway holds calls for this pool."""
         self._demand_s = now_s
 
-    def capacity(self, targets: Targets) -> float:
-        """Return the tokens a second of a worker that holds its target; 0 where that is not known yet.
-
-        From the first time on that it is asked for, it is learned.
-        """
+    def capacity(self, targets: Targets) -> Capacity:
+        """Return what one worker can do; at its target, that is learned from the first time on that it is asked for."""
         if targets not in self._full:
             if len(self._full) >= MAX_TARGETS:
                 del self._full[next(iter(self._full))]
             self._full[targets] = (FullWorkers(), LearnedCapacity())
-        return self._full[targets][1].tokens_per_s
+        learned = self._full[targets][1].tokens_per_s
+        return Capacity(learned, is_learned=True) if learned else Capacity(self._most_seen)
 
     def state(self, now_s: float) -> PoolState:
         """Return what is known now, or was last."""
@@ -216,3 +215,4 @@ class Pool:
             tokens_per_s=tokens_per_s,
             arriving_tokens_per_s=max(0.0, tokens_per_s + growth),
         )
+        self._most_seen = max(self._most_seen, tokens_per_s / now.num_workers)

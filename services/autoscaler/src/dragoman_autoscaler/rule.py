@@ -12,6 +12,7 @@ workers that there are: by the last state, or by the number of addresses.
 Owns the numbers and their names. Knows neither KEDA's messages (servicer.py) nor where the state comes from (pool.py).
 """
 
+from dragoman_autoscaler.capacity import Capacity
 from dragoman_autoscaler.demand import Held
 from dragoman_autoscaler.pool import PoolState, Sight
 from dragoman_autoscaler.targets import Targets
@@ -36,7 +37,7 @@ def targets_by_metric(targets: Targets) -> dict[str, float]:
     }
 
 
-def values_by_metric(state: PoolState, held: Held, targets: Targets, capacity_tokens_per_s: float) -> dict[str, float]:
+def values_by_metric(state: PoolState, held: Held, targets: Targets, capacity: Capacity) -> dict[str, float]:
     """Return what the pool has of each metric.
 
     Args:
@@ -44,17 +45,20 @@ def values_by_metric(state: PoolState, held: Held, targets: Targets, capacity_to
         held: At the gateways. It counts as pending; how long it has waited does not count as queue time, for it is
             the start of a worker that it waits for, and more workers start no faster.
         targets: Of the trigger.
-        capacity_tokens_per_s: Of one worker that holds its target; 0 where that is not known.
+        capacity: Of one worker. Where it is only the least that it can do, no part of it is left for bursts: that would
+            ask for more workers whatever there are.
     """
     values = {PENDING: state.pending_tokens + held.tokens, QUEUE: state.queue_time_ms, WORK: 0.0}
-    if capacity_tokens_per_s > 0:
-        needed = state.arriving_tokens_per_s / capacity_tokens_per_s
-        most = (needed + values[PENDING] / DRAIN_S / capacity_tokens_per_s) / LEAST_BUSY
+    needed = state.arriving_tokens_per_s / capacity.tokens_per_s if capacity.tokens_per_s > 0 else 0.0
+    if capacity.is_learned:
+        most = (needed + values[PENDING] / DRAIN_S / capacity.tokens_per_s) / LEAST_BUSY
         values = {
             PENDING: min(values[PENDING], most * targets.pending_tokens),
             QUEUE: min(values[QUEUE], most * targets.queue_time_ms),
             WORK: 100 * needed,
         }
+    else:
+        values[WORK] = 100 * targets.utilization * needed
     if state.sight is Sight.BLIND:
         wanted = targets_by_metric(targets)
         values = {name: max(value, state.num_workers * wanted[name]) for name, value in values.items()}
