@@ -141,3 +141,42 @@ def test_no_secret_is_in_a_log_or_in_the_state(dragoman: Command) -> None:
         assert token not in text
         assert re.search(r"eyJ[\w-]+\.[\w-]+\.", text) is None
         assert "PRIVATE KEY" not in text
+
+
+LINEAR_RECIPE = """\
+format: dragoman.recipe/1
+name: toy
+seed: 1
+data: {name: "store:toy", dev_fraction: 0.2, dev_seed: 0}
+tokenizer: {backend: basic_english, max_vocabulary: 0, min_frequency: 1, max_tokens: 64}
+linear: {ngram_max: 1, min_document_frequency: 1, sublinear_tf: true, solver: linear_svc, c: 1.0, refit_with_dev: true}
+"""
+
+
+def test_a_job_trains_on_what_was_put_into_the_store_and_on_nothing_of_this_machine(
+    dragoman: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    rows = [f"{label}\t{label} {word} {n}" for n in range(20) for label, word in (("fruit", "pear"), ("metal", "zinc"))]
+    for part in ("train", "test"):
+        (folder / f"{part}.tab").write_text("\n".join(["category\ttext", *rows]) + "\n")
+    (tmp_path / "recipe.yaml").write_text(LINEAR_RECIPE)
+    dragoman.json("up", "--detach")
+    early = dragoman("train", str(tmp_path / "recipe.yaml"), "--model", "toy", "--json")
+    assert early.returncode != 0
+    assert "there is no data set toy in the store" in early.stderr
+
+    put = dragoman.json("data", "put", "toy", str(folder))
+    trained = dragoman("train", str(tmp_path / "recipe.yaml"), "--model", "toy", "--json")
+
+    assert trained.returncode == 0, trained.stderr
+    job = json.loads(trained.stdout.splitlines()[-1])["job"]
+    assert (job["state"], job["published_version"]) == ("SUCCEEDED", 1)
+    versions = dragoman.json("lineage", "toy", "1")["entries"]
+    assert versions[0]["job_id"] == job["id"]
+    # What was fetched for it does not stay beside its log for as long as the job is kept.
+    assert list((dragoman.home.jobs / job["id"] / "run" / "output").iterdir()) == [
+        dragoman.home.jobs / job["id"] / "run" / "output" / "package"
+    ]
+    assert put["sha256"] in (dragoman.home.jobs / job["id"] / "job.json").read_text()
