@@ -10,6 +10,7 @@ from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, 
 from dragoman_gateway.load import LoadReport
 from dragoman_gateway.outcome import ContractBrokenError
 from dragoman_gateway.outliers import BASE_EJECTION_S, FAILURES_IN_A_ROW
+from dragoman_gateway.ports import CallLostError
 from dragoman_gateway.retry_budget import MIN_BURST, RetryBudget
 
 
@@ -79,6 +80,15 @@ async def test_the_least_loaded_worker_that_is_full_ends_the_call_at_once(three)
     # Nobody was asked who is busier than one that has refused.
     assert three.scorer.calls[-1] == "a"
     assert asyncio.get_running_loop().time() - before_s < 1.0
+
+
+@pytest.mark.looptime
+async def test_an_input_that_ends_processes_is_not_carried_to_a_third_worker(three):
+    lost = CallLostError("its process ended")
+    fails(three, a=lost, b=lost, c=lost)
+    with pytest.raises(CallLostError):
+        await ask(three)
+    assert len(three.scorer.calls) == 2
 
 
 @pytest.mark.looptime

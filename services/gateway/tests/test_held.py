@@ -56,6 +56,15 @@ async def test_a_call_that_comes_while_the_first_worker_loads_waits_as_long(at_z
 
 
 @pytest.mark.looptime
+async def test_a_call_for_the_second_model_of_a_starting_worker_waits_as_long(at_zero, make):
+    at_zero.report("w", {make.key(7): "READY", make.key(): "LOADING"})
+    call = ask(at_zero)
+    await asyncio.sleep(25)
+    at_zero.report("w", {make.key(7): "READY", make.key(): "READY"})
+    await call
+
+
+@pytest.mark.looptime
 async def test_a_held_call_ends_with_its_deadline(at_zero):
     at_zero.budget.left_s = 25.0
     with pytest.raises(DeadlineExceededError):

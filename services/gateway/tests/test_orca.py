@@ -9,6 +9,7 @@ import pytest
 from dragoman_common.errors import OverloadedError, UnavailableError
 from dragoman_gateway import orca
 from dragoman_gateway.load import LoadReport
+from dragoman_gateway.ports import CallLostError
 from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 
 LOAD = {"pending_tokens": 40.0, "waiting_calls": 3.0, "running_calls": 2.0, "queue_time_ms": 250.0}
@@ -76,6 +77,20 @@ async def test_the_trailer_of_each_call_tells_the_load_refused_ones_too(scene, e
             assert error is not None
     assert scene.table.queue_times_s(scene.key) == [0.25, 0.25]
     assert scene.chosen() == {second}
+
+
+async def test_a_call_that_a_worker_ended_is_lost_and_one_that_met_none_is_not(scene):
+    first = await scene.add()
+    scene.names.say(first)
+    await scene.until_chosen(first)
+    scene.workers[0].failures = [UnavailableError("its process ended"), UnavailableError("not a worker's answer")]
+    scene.workers[0].trailer = ((orca.TRAILERS[0], told()),)
+    with pytest.raises(CallLostError):
+        await scene.score(first)
+    scene.workers[0].trailer = ()
+    with pytest.raises(UnavailableError) as caught:
+        await scene.score(first)
+    assert type(caught.value) is UnavailableError
 
 
 async def test_a_worker_without_reports_is_balanced_on_its_calls(scene, many_workers):

@@ -29,7 +29,7 @@ from dragoman_common.status import translated
 from dragoman_gateway.load import LoadReport
 from dragoman_gateway.orca import report_from_trailer
 from dragoman_gateway.outcome import ContractBrokenError
-from dragoman_gateway.ports import EncodedRows, Scores
+from dragoman_gateway.ports import CallLostError, EncodedRows, Scores
 from dragoman_gateway.version import VersionKey
 from inference import oip_pb2, oip_pb2_grpc
 
@@ -56,6 +56,8 @@ def calling(service: str) -> Iterator[None]:
         raise UnavailableError(f"the {service} does not accept the gateway's calls; tell the operator") from error
     except DeadlineExceededError as error:
         raise DeadlineExceededError(f"the {service} did not answer in time; give the call more time") from error
+    except CallLostError:
+        raise
     except UnavailableError as error:
         raise UnavailableError(f"the {service} is away for the moment; send the call again") from error
     except DragomanError as error:
@@ -112,15 +114,19 @@ class WorkerClient:
             try:
                 response = await call
             except grpc.aio.AioRpcError as failure:
-                self._told(address, failure.trailing_metadata(), rows)
+                was_told = self._told(address, failure.trailing_metadata(), rows)
+                if was_told and failure.code() is grpc.StatusCode.UNAVAILABLE:
+                    raise CallLostError("the worker could not keep the call; send it again") from failure
                 raise _as_unavailable_when_gone(failure) from failure
             self._told(address, await call.trailing_metadata(), rows)
         return _scores(response, len(rows.lengths))
 
-    def _told(self, address: str, trailer: Any, rows: EncodedRows) -> None:
+    def _told(self, address: str, trailer: Any, rows: EncodedRows) -> bool:
+        """Pass on the load that came with a call's end; whether there was one: it was a worker that ended the call."""
         report = report_from_trailer(trailer)
         if report is not None and self._on_load is not None:
             self._on_load(address, report, ended_tokens=len(rows.token_ids))
+        return report is not None
 
 
 class _Line:

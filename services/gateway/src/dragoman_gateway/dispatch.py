@@ -20,7 +20,7 @@ from dragoman_common.clock import Clock
 from dragoman_common.errors import DeadlineExceededError, DragomanError, OverloadedError, UnavailableError
 from dragoman_gateway.admission import ServiceTimes, check_time
 from dragoman_gateway.outcome import ContractBrokenError
-from dragoman_gateway.ports import Budget, EncodedRows, Scorer, Scores
+from dragoman_gateway.ports import Budget, CallLostError, EncodedRows, Scorer, Scores
 from dragoman_gateway.retry_budget import RetryBudget
 from dragoman_gateway.route import Router
 from dragoman_gateway.routing_counts import RoutingCounts
@@ -28,6 +28,8 @@ from dragoman_gateway.version import ServedVersion, VersionKey
 from dragoman_gateway.workers import WorkerTable
 
 MAX_ATTEMPTS = 3
+MAX_LOST = 2
+"""Attempts that a worker's process may have ended over: an input that ends processes is not carried to all workers."""
 _logger = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.05
 """Before the second attempt: long enough for a worker to report that its model process is gone. Doubled for a third."""
@@ -102,16 +104,18 @@ class Dispatcher:
 
     async def _attempts(self, version: ServedVersion, rows: EncodedRows) -> Scores:
         tried: set[str] = set()
-        pause_s = FIRST_PAUSE_S
+        pause_s, num_lost = FIRST_PAUSE_S, 0
         for num_left in reversed(range(MAX_ATTEMPTS)):
             address = await self._router.hold(version.key, num_tokens=len(rows.token_ids), tried=tried)
             try:
                 return await self._attempt(address, version, rows)
             except (UnavailableError, OverloadedError) as error:
                 tried.add(address)
+                num_lost += isinstance(error, CallLostError)
                 # Jitter keeps the calls that lost one worker from coming to the next all at once.
                 wait_s = pause_s * self._choice.uniform(0.5, 1.5)
-                if num_left == 0 or not self._may_retry(version.key, error, address, tried, wait_s):
+                is_last = num_left == 0 or num_lost == MAX_LOST
+                if is_last or not self._may_retry(version.key, error, address, tried, wait_s):
                     raise
             await asyncio.sleep(wait_s)
             pause_s *= 2

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dragoman_common.errors import UnavailableError
 from dragoman_gateway.aliases import AliasTarget
 from dragoman_gateway.record import FeedbackRecord, PredictionRecord
 from dragoman_gateway.version import ServedVersion, VersionKey
@@ -83,12 +84,17 @@ class Tokenizer(Protocol):
         ...
 
 
+class CallLostError(UnavailableError):
+    """The worker is there and could not keep the call: its process may have ended over this very input."""
+
+
 class Scorer(Protocol):
     async def score(self, address: str, key: VersionKey, rows: EncodedRows) -> Scores:
         """Scores from the worker at `address`: shape [N, C], each row sums to 1. Sending it twice is harmless.
 
         Raises:
             UnavailableError: the worker is away, or no longer holds the version.
+            CallLostError: the worker is there, and did not keep the call.
         """
         ...
 

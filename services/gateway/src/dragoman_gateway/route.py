@@ -140,9 +140,9 @@ class Router:
     async def hold(self, key: VersionKey, *, num_tokens: int = 0, tried: Collection[str] = ()) -> str:
         """The worker for the next attempt; while a wanted version is on its way, the call waits for it.
 
-        The wait is bounded by the caller's own deadline around it, and by `max_hold_s` unless the call waits for the
-        first worker of its pool that an autoscaler is to start: that takes as long as it takes. `tried` are passed over
-        where another worker is ready.
+        The wait is bounded by the caller's own deadline around it, and by `max_hold_s` unless the call waits for a
+        worker that an autoscaler is to start, or has started and that loads the version: that takes as long as it
+        takes. `tried` are passed over where another worker is ready.
 
         Raises:
             VersionNotPlacedError: the version answers for no alias (any more), so no worker will load it.
@@ -154,7 +154,11 @@ class Router:
             return address
         self._check_expected(key)
         pool = self._pools.pool_of(key)
-        is_starting = self._has_autoscaler and pool is not None and not self._workers.has_ready_workers(pool)
+        is_starting = (
+            self._has_autoscaler
+            and pool is not None
+            and (not self._workers.has_ready_workers(pool) or "LOADING" in self._workers.states(key))
+        )
         try:
             with self._held.held(key.tenant, pool, num_tokens):
                 async with asyncio.timeout(None if is_starting else self._max_hold_s):

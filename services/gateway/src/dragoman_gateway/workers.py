@@ -192,7 +192,12 @@ class WorkerTable:
             worker.load.end(num_tokens)
 
     def ended(self, address: str, *, is_failure: bool) -> bool:
-        """Count an attempt that ended by the worker's doing; whether the worker is ejected for it."""
+        """Count an attempt that ended by the worker's doing; whether the worker is ejected for it.
+
+        Of a worker that was dropped nothing is kept: it gets no calls anyway.
+        """
+        if address not in self._workers:
+            return False
         return self._outliers.ended(address, self._clock.monotonic_s(), is_failure=is_failure)
 
     def announce(self) -> None:
