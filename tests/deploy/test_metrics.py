@@ -120,7 +120,7 @@ def test_every_service_is_scraped_where_it_serves():
     assert scraped == {one["metadata"]["name"] for one in workloads(rendered)}
     for _, spec in pods(rendered):
         container = spec["containers"][0]
-        if container["name"] in ("test", "client", "sample", "init"):
+        if container["name"] in ("test", "client", "sample", "init", "rescale"):
             continue
         told = {one["name"]: one["value"] for one in container["env"]}
         assert told[f"DRAGOMAN_{container['name'].upper()}_METRICS_LISTEN"] == "0.0.0.0:9464"

@@ -6,6 +6,7 @@ import pytest
 
 from dragoman_autoscaler.settings import Settings as AutoscalerSettings
 from dragoman_autoscaler.targets import Targets, parse_trigger
+from dragoman_client.cluster.settling import KEY
 from dragoman_gateway.settings import Settings as GatewaySettings
 from dragoman_worker.settings import WorkerSettings
 from tests.deploy import helm
@@ -73,6 +74,23 @@ def test_keda_shows_the_client_certificate_that_the_hook_makes():
     # Who calls it without a certificate does not reach it; the services are known by their tokens.
     asks = [name for name, spec in pods(rendered) if any("CLIENT_CA" in key for key in environment(spec))]
     assert asks == ["dragoman-autoscaler"]
+
+
+def test_keda_asks_again_once_the_autoscaler_serves():
+    # Found on a cluster: a ScaledObject that was there before the autoscaler answered scaled on CPU alone.
+    rendered = helm.objects(*SCALED)
+    (job,) = [one for one in rendered if one["kind"] == "Job" and "rescale" in one["metadata"]["name"]]
+    arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    names = {one["metadata"]["name"] for one in scalers(rendered)}
+    assert names == {argument for argument in arguments[2:] if not argument.startswith("-")}
+    assert f"--autoscaler=dragoman-autoscaler.{helm.NAMESPACE}.svc:9001" in arguments
+    (role,) = [one for one in rendered if one["kind"] == "Role" and one["metadata"]["name"] == "dragoman-rescale"]
+    (rule,) = role["rules"]
+    assert (set(rule["resourceNames"]), rule["verbs"]) == (names, ["patch"])
+    (scaled, *_) = scalers(rendered)
+    # The key that the command changes is none of the autoscaler's.
+    trigger = scaled["spec"]["triggers"][0]["metadata"]
+    assert parse_trigger({**trigger, KEY: "now"}, Targets()) == parse_trigger(trigger, Targets())
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("keda", "ScaledObject"), ("hpa", "HorizontalPodAutoscaler")])

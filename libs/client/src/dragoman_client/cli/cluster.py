@@ -17,6 +17,8 @@ from dragoman_client.local.home import Home
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import FailedPreconditionError, InvalidArgumentError
 
+_NEEDS = "this needs the Kubernetes client: install dragoman-client[cluster]"
+
 app = typer.Typer(help="An installation in Kubernetes.", no_args_is_help=True)
 
 
@@ -50,7 +52,7 @@ def init(
     try:
         from dragoman_client.cluster.kubernetes_objects import KubernetesObjects
     except ImportError:
-        raise FailedPreconditionError("this needs the Kubernetes client: install dragoman-client[cluster]") from None
+        raise FailedPreconditionError(_NEEDS) from None
     owned = dict(_pairs("--label", labels or ()))
     objects = KubernetesObjects.connect(namespace, owned, kubeconfig=kubeconfig)
     made = []
@@ -73,6 +75,33 @@ def init(
         print_json({"namespace": namespace, "made": made})
     else:
         say(f"made {', '.join(made)}" if made else "nothing was missing")
+
+
+@app.command()
+def rescale(
+    namespace: Annotated[str, typer.Option(help="Where the ScaledObjects are.")],
+    names: Annotated[list[str], typer.Argument(help="ScaledObjects.")],
+    *,
+    autoscaler: Annotated[str, typer.Option(help="host:port of the autoscaler's health.")],
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for it.")] = 600.0,
+    kubeconfig: Annotated[str, typer.Option(help="A file; as the pod's own account otherwise.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Wait for the autoscaler, and have KEDA ask it for the metrics of these ScaledObjects."""
+    try:
+        from kubernetes.client import CustomObjectsApi
+
+        from dragoman_client.cluster.kubernetes_objects import api_client
+        from dragoman_client.cluster.settling import ask_again, wait_until_serving
+    except ImportError:
+        raise FailedPreconditionError(_NEEDS) from None
+    api = CustomObjectsApi(api_client(kubeconfig))
+    wait_until_serving(autoscaler, timeout_s=timeout_s)
+    ask_again(api, namespace, names, SystemClock().now().isoformat(timespec="seconds"))
+    if as_json:
+        print_json({"namespace": namespace, "asked_for": names})
+    else:
+        say(f"KEDA asks for {', '.join(names)}")
 
 
 def _pairs(option: str, given: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,24 @@ _TIMEOUT_S: Final = 20
 _PLURAL: Final = {"Secret": "secret", "ConfigMap": "config_map"}
 
 
+def api_client(kubeconfig: str = "") -> Any:
+    """A connection as the kubeconfig says, or as the pod that this process runs in.
+
+    Raises:
+        FailedPreconditionError: neither works.
+    """
+    load: Any = config
+    configuration = client.Configuration()
+    try:
+        if kubeconfig:
+            load.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
+        else:
+            load.load_incluster_config(client_configuration=configuration)
+    except (config.ConfigException, OSError) as error:
+        raise FailedPreconditionError(f"the cluster is not known ({error}): give --kubeconfig") from error
+    return client.ApiClient(configuration)
+
+
 class KubernetesObjects:
     """Asks one server about one namespace; what it makes gets the labels.
 
@@ -50,16 +68,7 @@ class KubernetesObjects:
         Raises:
             FailedPreconditionError: neither works.
         """
-        load: Any = config
-        configuration = client.Configuration()
-        try:
-            if kubeconfig:
-                load.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
-            else:
-                load.load_incluster_config(client_configuration=configuration)
-        except (config.ConfigException, OSError) as error:
-            raise FailedPreconditionError(f"the cluster is not known ({error}): give --kubeconfig") from error
-        return cls(client.CoreV1Api(client.ApiClient(configuration)), namespace, labels)
+        return cls(client.CoreV1Api(api_client(kubeconfig)), namespace, labels)
 
     def read(self, kind: str, name: str) -> Files | None:
         """See the port."""
