@@ -4,6 +4,7 @@
 
 DRAGOMAN_TEST_KUBECONFIG  a cluster that runs; its nodes have the images, or DRAGOMAN_TEST_LOAD_IMAGES hands them over
 DRAGOMAN_TEST_LOAD_IMAGES a command that takes image names: "kind load docker-image"
+DRAGOMAN_TEST_KEEP        set: the namespace stays, and the next run goes on with it
 DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `load IMAGE...`, `env`, `down`: brought up, taken down
 """
 
@@ -67,7 +68,9 @@ def kubectl(kubeconfig) -> Iterator[Kubectl]:
 def installation(kubectl) -> Installation:
     """Installed by one values file, with a sample model that this installation has trained."""
     made = Installation(kubectl)
-    made.install(VALUES)
+    # One that an earlier run was told to keep.
+    if not made.is_there():
+        made.install(VALUES)
     return made
 
 

@@ -48,6 +48,10 @@ class Installation:
             raise HelmError(f"helm {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
         return done.stdout
 
+    def is_there(self) -> bool:
+        """Whether the release is installed."""
+        return helm.RELEASE in self.helm("list", "--short").split()
+
     def install(self, *values: Path, pairs: tuple[str, ...] = (), limit_s: float = 600) -> None:
         """Install, and wait until the sample's Job has trained a model and had 20 texts answered right by it."""
         began_s = time.monotonic()
