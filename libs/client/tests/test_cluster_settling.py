@@ -60,9 +60,10 @@ class Api:
         self.patches = []
         self.status = status
 
-    def patch_namespaced_custom_object(self, group, version, namespace, plural, name, body, **_):
+    def patch_namespaced_custom_object(self, group, version, namespace, plural, name, body, _content_type, **_):
         if self.status:
             raise ApiException(status=self.status, reason="said")
+        assert _content_type == "application/json-patch+json"
         self.patches.append((f"{group}/{version}", namespace, plural, name, body))
 
 

@@ -62,7 +62,15 @@ def ask_again(api: Any, namespace: str, names: Sequence[str], value: str) -> Non
     for name in names:
         try:
             api.patch_namespaced_custom_object(
-                _GROUP, _VERSION, namespace, _PLURAL, name, patch, _request_timeout=_CALL_TIMEOUT_S
+                _GROUP,
+                _VERSION,
+                namespace,
+                _PLURAL,
+                name,
+                patch,
+                _request_timeout=_CALL_TIMEOUT_S,
+                # The package would call a list a merge patch.
+                _content_type="application/json-patch+json",
             )
         except ApiException as error:
             kind = PermissionDeniedError if error.status in (401, 403) else UnavailableError
