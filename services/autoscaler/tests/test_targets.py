@@ -44,6 +44,7 @@ def test_pools_are_read_from_one_setting():
         PoolPlace(pool="a", host="workers-a", port=9000),
         PoolPlace(pool="b-2", host="::1", port=9001),
     )
+    assert parse_places(["a=workers.ns.svc.:9000"])[0].server_name == "workers.ns.svc"
     assert [place.at("::1") for place in settings.places] == ["[::1]:9000", "[::1]:9001"]
 
 

@@ -98,7 +98,7 @@ class PoolFollower:
         is_heard = True
         while True:
             try:
-                async with aclosing(self._source.loads(address, server_name=self._place.host)) as loads:
+                async with aclosing(self._source.loads(address, server_name=self._place.server_name)) as loads:
                     async for load in loads:
                         is_heard = True
                         self._pool.reported(address, load, self._clock.monotonic_s())

@@ -17,6 +17,11 @@ class PoolPlace:
     host: str
     port: int
 
+    @property
+    def server_name(self) -> str:
+        """What a worker's certificate is held against: the name without the dot that ends one for the name service."""
+        return self.host.rstrip(".")
+
     def at(self, address: str) -> str:
         """host:port of one worker."""
         return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
