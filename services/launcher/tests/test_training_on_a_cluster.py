@@ -120,6 +120,15 @@ async def kill_pod(api, job):
         await api._ask("DELETE", path, body=body)
 
 
+async def evict_pod(api, job):
+    """As a node that is drained: the pod is told to stop, and its end does not count against the job."""
+    for pod in (await api.list("Pod", f"dragoman.dev/job={job.id}"))["items"]:
+        name = pod["metadata"]["name"]
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+        status, said = await api._ask("POST", f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction", body=eviction)
+        assert status == 201, said
+
+
 @pytest.fixture
 async def api():
     api = await ClusterApi.open(NAMESPACE, kubeconfig=ADMIN)
@@ -134,15 +143,17 @@ async def version_of(registry, model):
     return version, next(file.sha256 for file in version.files if file.path == "weights.safetensors")
 
 
-async def test_a_job_whose_pod_is_killed_three_times_ends_with_the_same_weights(tmp_path, eventually, api):
+async def test_a_job_whose_pod_is_killed_three_times_and_evicted_once_ends_with_the_same_weights(
+    tmp_path, eventually, api
+):
     write_data(tmp_path / "toy")
     platform = Platform(tmp_path, eventually)
     recipe = RECIPE.replace("@DIGEST", "")
 
     async def submitted(stub, model):
         request = pb.SubmitJobRequest(request_id=f"train {model}".replace(" ", "-"), model=model, recipe=recipe)
-        # Long enough to be killed three times at a machine's full speed.
-        request.overrides["training.epochs"] = "80"
+        # Long enough to be taken away four times at a machine's full speed.
+        request.overrides["training.epochs"] = "120"
         first, again = await stub.SubmitJob(request), await stub.SubmitJob(request)
         assert (first.created, again.created, again.job.id) == (True, False, first.job.id)
         return first.job
@@ -154,20 +165,21 @@ async def test_a_job_whose_pod_is_killed_three_times_ends_with_the_same_weights(
             whole = await submitted(stub, "whole")
             assert (await over(stub, whole)).state == pb.JobState.JOB_STATE_SUCCEEDED
             job = await submitted(stub, "killed")
-            for kill in range(1, 3):
-                await says(stub, job, b"checkpoint saved", 2 * kill)
-                await kill_pod(api, job)
-                await says(stub, job, b"going on from a checkpoint", kill)
-            assert len((await api.list("Job", f"dragoman.dev/job={job.id}"))["items"]) == 1
+            for number, take_away in enumerate((kill_pod, evict_pod, kill_pod), start=1):
+                await says(stub, job, b"checkpoint saved", 2 * number)
+                await take_away(api, job)
+                await says(stub, job, b"going on from a checkpoint", number)
+            (found,) = (await api.list("Job", f"dragoman.dev/job={job.id}"))["items"]
+            assert found["status"]["failed"] == 2, "an eviction was counted"
             process.send_signal(signal.SIGKILL)
             await process.wait()
-        # The third, while no launcher looks; the next one finds the job and follows it to its end.
+        # Once more, while no launcher looks; the next one finds the job and follows it to its end.
         await kill_pod(api, job)
         async with platform.launcher.launcher() as (_, stub):
             last = await over(stub, job)
             assert last.state == pb.JobState.JOB_STATE_SUCCEEDED, last.message
             log = b"".join([r.data async for r in stub.ReadJobLog(pb.ReadJobLogRequest(id=job.id), timeout=60)])
-        assert log.count(b"going on from a checkpoint") == 3
+        assert log.count(b"going on from a checkpoint") == 4
         assert last.progress.metrics["test_accuracy"] > 0.3
         assert last.published_version == 1
         version, weights = await version_of(registry, "killed")

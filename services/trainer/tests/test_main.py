@@ -10,6 +10,9 @@ import sys
 
 import pytest
 
+from dragoman_trainer.local import LocalReporter, StoppableReporter
+from dragoman_trainer.ports import JobCancelledError, Progress
+
 
 @pytest.fixture
 def train(toy, tmp_path):
@@ -141,3 +144,22 @@ def test_a_terminated_run_says_cancelled_and_leaves_no_package(rnn_recipe, toy, 
     assert process.returncode == 3
     assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["outcome"] == "cancelled"
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_stop_whose_exception_was_lost_ends_the_run_at_the_next_report():
+    asked = [False, True]
+    told = []
+
+    class Recorder(LocalReporter):
+        def report(self, progress):
+            told.append(progress.stage)
+
+    reporter = StoppableReporter(Recorder(), lambda: asked.pop(0))
+    reporter.report(Progress(stage="load", metrics={}))
+    with pytest.raises(JobCancelledError):
+        reporter.report(Progress(stage="train", metrics={}))
+    assert told == ["load"]
+
+
+def test_being_told_to_stop_passes_through_whoever_keeps_exceptions():
+    assert not issubclass(JobCancelledError, Exception)

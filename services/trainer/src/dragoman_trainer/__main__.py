@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import FrameType
@@ -20,7 +21,7 @@ from dragoman_common import logs, settings
 from dragoman_common.errors import DragomanError, NotFoundError, OverloadedError, UnavailableError
 from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.data import part_files
-from dragoman_trainer.local import LocalReporter
+from dragoman_trainer.local import LocalReporter, StoppableReporter
 from dragoman_trainer.outcome import Outcome, metrics_json, write_outcome
 from dragoman_trainer.ports import DataSource, JobCancelledError, ProgressReporter, Publisher
 from dragoman_trainer.recipe import Recipe, parse_recipe
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from dragoman_trainer.call import Credential
 
 logger = logging.getLogger("dragoman_trainer")
+
+_stop_asked = threading.Event()
 
 SUCCEEDED, FAILED, CANCELLED, UNANSWERED = 0, 1, 3, 4
 
@@ -76,6 +79,7 @@ def _train(chosen: Settings) -> Outcome:
         # What was fetched is in the store; the folder of an ended run is kept for long.
         stack.callback(shutil.rmtree, chosen.output_dir / DATA_FOLDER, ignore_errors=True)
         platform = _platform(chosen, stack)
+        platform.reporter = StoppableReporter(platform.reporter, _stop_asked.is_set)
         result: RunResult = run(
             recipe,
             text,
@@ -148,6 +152,8 @@ def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
 
 
 def _cancel(_signal: int, _frame: FrameType | None) -> None:
+    # What is raised inside of a callback of C code may get lost; the next step then finds this.
+    _stop_asked.set()
     raise JobCancelledError("the process was asked to stop")
 
 

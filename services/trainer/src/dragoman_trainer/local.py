@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ProgressReporter of a run without a platform: nobody is told, the log has it anyway."""
+"""Reporters of this process: one for a run without a platform, and one that hears when the process is to stop."""
 
-from dragoman_trainer.ports import Progress, Published
+from collections.abc import Callable
+
+from dragoman_trainer.ports import JobCancelledError, Progress, ProgressReporter, Published
 
 
 class LocalReporter:
@@ -13,3 +15,22 @@ class LocalReporter:
 
     def published(self, published: Published) -> None:
         """See ProgressReporter."""
+
+
+class StoppableReporter:
+    """Passes reports on, and ends the run at the next one once the process was asked to stop."""
+
+    def __init__(self, reporter: ProgressReporter, is_stop_asked: Callable[[], bool]) -> None:
+        """Ask before each report."""
+        self._reporter = reporter
+        self._is_stop_asked = is_stop_asked
+
+    def report(self, progress: Progress) -> None:
+        """See ProgressReporter."""
+        if self._is_stop_asked():
+            raise JobCancelledError("the process was asked to stop")
+        self._reporter.report(progress)
+
+    def published(self, published: Published) -> None:
+        """See ProgressReporter."""
+        self._reporter.published(published)

@@ -47,8 +47,12 @@ class Published:
     root_sha256: str
 
 
-class JobCancelledError(Exception):
-    """The run's owner asked for it to stop. Not a DragomanError: no caller of a service ever meets it."""
+class JobCancelledError(BaseException):
+    """The run's owner asked for it to stop.
+
+    Not a DragomanError: no caller of a service ever meets it. Not an Exception: SIGTERM raises it wherever the run is,
+    and logging, for one, keeps every Exception that is raised while it writes a line.
+    """
 
 
 class ProgressReporter(Protocol):
