@@ -167,6 +167,12 @@ async def test_a_killed_training_ends_with_the_same_weights_and_two_pods_make_on
         assert "going on from a checkpoint" in log
         assert metrics["weights_sha256"] == whole["weights_sha256"]
         assert result["published_version"] == 1
+    # One more, that comes when all is done: it says so, and trains nothing.
+    process, scratch = await pods.start()
+    async with asyncio.timeout(DEADLINE_S):
+        out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    assert json.loads((scratch / "result.json").read_text())["published_version"] == 1
     versions = (await pods.registry.ListVersions(registry_pb2.ListVersionsRequest(model="toy"))).versions
     assert [version.number for version in versions] == [1]
     weights = next(file.sha256 for file in versions[0].files if file.path == "weights.safetensors")

@@ -16,6 +16,7 @@ from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
+    InvalidArgumentError,
     PermissionDeniedError,
     UnavailableError,
 )
@@ -49,7 +50,15 @@ class Launcher(launcher_pb2_grpc.LauncherServiceServicer):
 
 
 class Registry(registry_pb2_grpc.RegistryServiceServicer):
+    def GetLineage(self, request, context):
+        if request.job_id not in self.published:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such version")
+        entry = registry_pb.LineageEntry(version=self.published[request.job_id], root_sha256="ef" * 32)
+        return registry_pb.GetLineageResponse(entries=[entry])
+
     def __init__(self):
+        self.published = {}
+        self.details = "not now"
         self.uploads = []
         self.failures = []
 
@@ -57,7 +66,7 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
         messages = list(request_iterator)
         self.uploads.append(messages)
         if self.failures:
-            context.abort(self.failures.pop(0), "not now")
+            context.abort(self.failures.pop(0), self.details)
         version = registry_pb.ModelVersion(number=4, root_sha256="cd" * 32)
         return registry_pb.PublishVersionResponse(version=version, created=True)
 
@@ -101,7 +110,7 @@ def registry(token, tmp_path):
     with _serving(registry_pb2_grpc.add_RegistryServiceServicer_to_server, servicer) as channel:
         publisher = RegistryPublisher(channel, token, model="r8", job_id="job-1")
         servicer.publish = lambda: publisher.publish(folder, Lineage(recipe="name: x", data_sha256="ab" * 32))
-        servicer.folder = folder
+        servicer.folder, servicer.publisher = folder, publisher
         yield servicer
 
 
@@ -252,3 +261,21 @@ def test_a_pod_whose_job_gets_no_token_says_why_and_one_waits_no_longer_than_a_q
         with pytest.raises(UnavailableError):
             credential.metadata()
     assert 900 <= sum(waits) < 920
+
+
+def test_what_another_process_of_the_job_published_counts(registry):
+    assert registry.publisher.published() is None
+    registry.details = "publish_id job-1 was used for other content"
+    registry.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    with pytest.raises(UnavailableError, match="another process of this job is publishing"):
+        registry.publish()
+
+    registry.published = {"job-1": 7}
+    registry.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    assert registry.publish() == Published(7, "ef" * 32)
+    assert registry.publisher.published() == Published(7, "ef" * 32)
+
+    registry.details = "files: a version needs model.json"
+    registry.failures = [grpc.StatusCode.INVALID_ARGUMENT]
+    with pytest.raises(InvalidArgumentError, match=r"model\.json"):
+        registry.publish()

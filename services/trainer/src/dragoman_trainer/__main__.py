@@ -80,6 +80,12 @@ def _train(chosen: Settings) -> Outcome:
         stack.callback(shutil.rmtree, chosen.output_dir / DATA_FOLDER, ignore_errors=True)
         platform = _platform(chosen, stack)
         platform.reporter = StoppableReporter(platform.reporter, _stop_asked.is_set)
+        if platform.publisher is not None and (published := platform.publisher.published()) is not None:
+            # Of a process of this job that was lost before it could say so.
+            platform.reporter.published(published)
+            return Outcome(
+                verdict="succeeded", message="an earlier process of this job has published", published=published
+            )
         result: RunResult = run(
             recipe,
             text,

@@ -78,10 +78,21 @@ class ProgressReporter(Protocol):
 class Publisher(Protocol):
     """Takes a finished package."""
 
+    def published(self) -> Published | None:
+        """Return what an earlier process of the same job has published, None for nothing.
+
+        Raises:
+            DragomanError: what the registry answered.
+        """
+        ...
+
     def publish(self, package_dir: Path, lineage: Lineage) -> Published:
         """Upload every file of the package as one new version; calling again with the same content adds nothing.
 
+        Where another process of the job has published meanwhile, its version is returned: a job makes one.
+
         Raises:
+            UnavailableError: another process of the job is publishing now; it may fail, so try again later.
             DragomanError: what the registry answered.
         """
         ...

@@ -11,11 +11,15 @@ import grpc
 from dragoman.common.v1 import signed_pb2
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
+from dragoman_common.errors import InvalidArgumentError, NotFoundError, UnavailableError
 from dragoman_trainer.call import Credential, call_with_retries
 from dragoman_trainer.ports import Lineage, Published
 
 CHUNK_BYTES = 1 << 20
 PUBLISH_TIMEOUT_S = 300.0
+LOOK_TIMEOUT_S = 30.0
+OTHER_CONTENT = "was used for other content"
+"""What the registry says of a publish id that came before with other files."""
 
 
 class RegistryPublisher:
@@ -28,6 +32,20 @@ class RegistryPublisher:
         self._model = model
         self._job_id = job_id
 
+    def published(self) -> Published | None:
+        """See Publisher."""
+        request = pb.GetLineageRequest(model=self._model, job_id=self._job_id)
+        try:
+            found = call_with_retries(
+                "looking for the job's version",
+                lambda: self._stub.GetLineage(request, timeout=LOOK_TIMEOUT_S, metadata=self._token.metadata()),
+            )
+        except NotFoundError:
+            return None
+        if not found.entries:
+            return None
+        return Published(version=found.entries[0].version, root_sha256=found.entries[0].root_sha256)
+
     def publish(self, package_dir: Path, lineage: Lineage) -> Published:
         """See Publisher. A retry sends the same publish id, and the registry then makes no second version."""
         header = pb.PublishHeader(
@@ -36,12 +54,20 @@ class RegistryPublisher:
             files=[_file_digest(path) for path in _files(package_dir)],
             lineage=pb.Lineage(job_id=self._job_id, recipe=lineage.recipe, data_sha256=lineage.data_sha256),
         )
-        response = call_with_retries(
-            "publishing",
-            lambda: self._stub.PublishVersion(
-                publish_requests(header, package_dir), timeout=PUBLISH_TIMEOUT_S, metadata=self._token.metadata()
-            ),
-        )
+        try:
+            response = call_with_retries(
+                "publishing",
+                lambda: self._stub.PublishVersion(
+                    publish_requests(header, package_dir), timeout=PUBLISH_TIMEOUT_S, metadata=self._token.metadata()
+                ),
+            )
+        except InvalidArgumentError as error:
+            # Two processes of one job may differ in the last bits when their machines do: the first one counts.
+            if OTHER_CONTENT not in error.message:
+                raise
+            if (published := self.published()) is not None:
+                return published
+            raise UnavailableError("another process of this job is publishing; its version will count") from error
         return Published(version=response.version.number, root_sha256=response.version.root_sha256)
 
 
