@@ -22,6 +22,8 @@ volumes:
       sources:
         - secret: {name: {{ $name }}-operator}
         - secret: {name: {{ $name }}-users}
+        # What `verify` and `export` hold signatures to.
+        - configMap: {name: {{ $name }}-trust, items: [{key: signing.pub.pem, path: signing.pub.pem}]}
   {{- if ne .Values.tls.mode "none" }}
   # The authority alone: this pod is no service.
   - name: ca

@@ -91,6 +91,7 @@ settings (name without prefix -> text), files (folder, secret or configMap), cla
 {{- $name := printf "%s-%s" (include "dragoman.name" .root) .component -}}
 {{- $prefix := printf "DRAGOMAN_%s_" (upper .service) -}}
 {{- $deadline := int .root.Values.deadlineSeconds -}}
+{{- $pause := .pause | default 5 -}}
 {{- $identity := include "dragoman.identity" .root | fromYaml -}}
 {{- $secret := required (printf "identity.keySecrets.%s is needed: a Secret with the key %s.pem" .service .service) (get $identity.keySecrets .service) -}}
 {{- $trust := required "identity.trustConfigMap is needed" $identity.trustConfigMap -}}
@@ -176,7 +177,7 @@ spec:
       automountServiceAccountToken: {{ .token | default false }}
       # Kubernetes would say DRAGOMAN_REGISTRY_PORT=tcp://... to every pod, and a service refuses settings that it does not have.
       enableServiceLinks: false
-      terminationGracePeriodSeconds: {{ add $deadline 20 }}
+      terminationGracePeriodSeconds: {{ add $deadline 15 $pause }}
       {{- with .root.Values.priorityClass }}
       priorityClassName: {{ . | quote }}
       {{- end }}
@@ -226,8 +227,8 @@ spec:
           startupProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 2, timeoutSeconds: 5, failureThreshold: 150}
           readinessProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 5, timeoutSeconds: 5, failureThreshold: 2}
           livenessProbe: {grpc: {port: {{ $probed }}}, periodSeconds: 10, timeoutSeconds: 10, failureThreshold: 6}
-          # Callers hear that the pod goes before it refuses: 5 s, then the drain (the deadline + 5 s), then the rest.
-          lifecycle: {preStop: {sleep: {seconds: 5}}}
+          # Callers leave before the pod refuses: the pause, then the drain (the deadline + 5 s), then the rest.
+          lifecycle: {preStop: {sleep: {seconds: {{ $pause }}}}}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
             {{- range $files }}
