@@ -14,7 +14,7 @@ from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
 from dragoman_common import deadline, errors, status
 from dragoman_common.auth import AUTHENTICATED, calling_as, current_caller
 from dragoman_common.server import PolicyGapError, ServerSettings, Service
-from dragoman_common.testing import TestKeys, running
+from dragoman_common.testing import TestKeys, running, server_settings
 
 GET_REPORT = "/dragoman.monitor.v1.MonitorService/GetReport"
 SERVICE = pb.DESCRIPTOR.services_by_name["MonitorService"]
@@ -281,3 +281,20 @@ async def test_stream_without_token_is_refused_before_it_sends_anything():
         async with grpc.aio.insecure_channel(server.target) as channel:
             publish = registry_pb2_grpc.RegistryServiceStub(channel).PublishVersion(timeout=5)
             assert await publish.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_connections_that_come_of_age_are_left_without_a_failed_call():
+    settings = server_settings(max_connection_age_s=1)
+    peers = set()
+
+    class Named(Monitor):
+        async def GetReport(self, request, context):
+            peers.add(context.peer())
+            return pb.GetReportResponse()
+
+    async with running([service(Named())], POLICY, name="monitor", settings=settings) as server:
+        async with server.channel("operator") as channel:
+            stub = monitor_pb2_grpc.MonitorServiceStub(channel)
+            async with asyncio.timeout(30):
+                while len(peers) < 3:
+                    await stub.GetReport(pb.GetReportRequest())

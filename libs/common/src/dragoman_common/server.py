@@ -57,6 +57,10 @@ class ServerSettings:
     """The longest life of any call; watches are cut then and resume."""
     drain_grace_ms: int = 15_000
     """How long calls in flight may go on after SIGTERM."""
+    max_connection_age_s: int = 0
+    """How long a client may keep a connection, a tenth more or less, before it is asked to make another; calls under way
+    are answered on the old one. 0: for ever. Where servers stand behind one address, this spreads clients over new ones,
+    and lets them leave one that is about to stop before it refuses calls."""
     max_message_bytes: int = 4 * 1024 * 1024
     """Largest message, both ways; a larger one is RESOURCE_EXHAUSTED."""
     max_concurrent_rpcs: int = 2_000
@@ -76,6 +80,10 @@ class ServerSettings:
     """host:port where Prometheus reads GET /metrics, in the clear and without a credential; unset serves none."""
     tls: TlsSettings = field(default_factory=TlsSettings)
     """Certificates; unset is plaintext."""
+
+    def __post_init__(self) -> None:
+        if self.max_connection_age_s < 0:
+            raise ValueError("MAX_CONNECTION_AGE_S must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -282,7 +290,11 @@ def _measure(tls: ServerTls) -> None:
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
+    age = (
+        [("grpc.max_connection_age_ms", settings.max_connection_age_s * 1_000)] if settings.max_connection_age_s else []
+    )
     return [
+        *age,
         # Two servers that share a port in silence is a fault that shows up as every second call failing.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
