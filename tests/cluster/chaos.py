@@ -4,12 +4,26 @@
 
 import random
 import time
+from dataclasses import dataclass
 
 from tests.cluster.installation import Installation
 from tests.cluster.kubectl import Kubectl, KubectlError, Object, component, is_ready, until
 
 SPARED = frozenset({"client", "sample", "init", "test", "minio", "kafka", "postgres"})
 """No services of Dragoman's: parts of the evaluation have one copy, and the calls come from the client's pod."""
+
+
+KILL_S = 3.0
+"""Within which a node has ended a pod that was deleted without grace: SIGTERM, and SIGKILL 2 s later."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """When a pod of a component was killed (Unix time): between these two it may still have taken a call."""
+
+    component: str
+    began_s: float
+    ended_s: float
 
 
 def victims(kubectl: Kubectl) -> list[Object]:
@@ -21,11 +35,11 @@ def victims(kubectl: Kubectl) -> list[Object]:
     ]
 
 
-def kill(kubectl: Kubectl, pod: Object) -> float:
-    """End a pod without grace; returns when (Unix time)."""
-    moment_s = time.time()
+def kill(kubectl: Kubectl, pod: Object) -> Moment:
+    """End a pod without grace; returns when."""
+    began_s = time.time()
     kubectl.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
-    return moment_s
+    return Moment(component=component(pod), began_s=began_s, ended_s=time.time() + KILL_S)
 
 
 def until_replaced(kubectl: Kubectl, pod: Object, *, limit_s: float = 120) -> None:
@@ -60,11 +74,11 @@ def evict(kubectl: Kubectl, pod: Object, *, limit_s: float = 120) -> None:
     until(evicted, f"eviction of {pod['metadata']['name']}", limit_s=limit_s, every_s=1)
 
 
-def kill_at_random(installation: Installation, *, num_kills: int, rng: random.Random) -> list[tuple[float, str]]:
-    """Kill pods one after the other, each when the one before is replaced; returns when, and which component."""
+def kill_at_random(installation: Installation, *, num_kills: int, rng: random.Random) -> list[Moment]:
+    """Kill pods one after the other, each when the one before is replaced."""
     moments = []
     for _ in range(num_kills):
         pod = rng.choice(victims(installation.kubectl))
-        moments.append((kill(installation.kubectl, pod), component(pod)))
+        moments.append(kill(installation.kubectl, pod))
         until_replaced(installation.kubectl, pod)
     return moments

@@ -35,19 +35,20 @@ class Outcome:
     max_ms: float
 
     def __str__(self) -> str:
-        """One line of figures."""
+        """One line of figures, and what failed first."""
+        first = "".join(f"; {one.code} after {one.latency_s} s: {one.detail}" for one in self.failures[:3])
         return (
             f"{self.num_ok} OK, {self.num_wrong} wrong, {len(self.failures)} failed; "
-            f"p50 {self.p50_ms} ms, p99 {self.p99_ms} ms, longest {self.max_ms} ms"
+            f"p50 {self.p50_ms} ms, p99 {self.p99_ms} ms, longest {self.max_ms} ms{first}"
         )
 
-    def failed_apart_from(self, moments_s: list[float], *, within_s: float = 1.0) -> list[Failure]:
-        """The failures of calls that were not under way at one of these moments."""
+    def failed_apart_from(self, spans_s: list[tuple[float, float]]) -> list[Failure]:
+        """The failures of calls that were under way in none of these spans."""
         return [
             failure
             for failure in self.failures
             if not any(
-                failure.at_s - 0.1 <= moment_s <= failure.at_s + failure.latency_s + within_s for moment_s in moments_s
+                failure.at_s <= ended_s and began_s <= failure.at_s + failure.latency_s for began_s, ended_s in spans_s
             )
         ]
 
