@@ -58,9 +58,9 @@ class ServerSettings:
     drain_grace_ms: int = 15_000
     """How long calls in flight may go on after SIGTERM."""
     max_connection_age_s: int = 0
-    """How long a client may keep a connection, a tenth more or less, before it is asked to make another; calls under way
-    are answered on the old one. 0: for ever. Where servers stand behind one address, this spreads clients over new ones,
-    and lets them leave one that is about to stop before it refuses calls."""
+    """How long a client may keep a connection, a tenth more or less, before it is asked to make another; calls under
+    way are answered on the old one. 0: for ever. Where servers stand behind one address, this spreads clients over new
+    ones, and lets them leave one that is about to stop before it refuses calls."""
     max_message_bytes: int = 4 * 1024 * 1024
     """Largest message, both ways; a larger one is RESOURCE_EXHAUSTED."""
     max_concurrent_rpcs: int = 2_000
