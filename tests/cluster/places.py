@@ -11,6 +11,7 @@ NAMESPACE = "dragoman-test"
 VALUES = helm.VALUES / "evaluation.yaml"
 VALUES_TWO = Path(__file__).with_name("two.yaml")
 VALUES_SCALED = Path(__file__).with_name("scaled.yaml")
+CLIENT_IMAGE = "localhost/dragoman-client:0.1.0"
 SERVICES = (
     "gateway",
     "tokenizer",
