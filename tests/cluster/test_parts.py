@@ -60,5 +60,5 @@ def test_the_monitors_books_are_what_the_topic_says(kubectl, two):
     report = until(
         lambda: (found := json.loads(two.dragoman("report", MODEL, "--json"))) and found, "a report", limit_s=60
     )
-    total = sum(version["total"]["num_predictions"] for version in report["versions"])
+    total = sum(version["num_predictions"] for version in report["versions"])
     assert total == num_predictions(document)
