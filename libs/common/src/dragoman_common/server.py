@@ -302,5 +302,5 @@ def _options(settings: ServerSettings) -> list[tuple[str, Any]]:
         ("grpc.max_metadata_size", 8 * 1024),
         ("grpc.max_concurrent_streams", 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]
