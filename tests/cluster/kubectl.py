@@ -77,21 +77,16 @@ class Kubectl:
     @contextmanager
     def forward(self, target: str, port: int) -> Iterator[str]:
         """host:port on loopback that leads to a pod's or Service's port, for the time of the block."""
-        process = subprocess.Popen(
-            self.command("port-forward", target, f":{port}"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if "Forwarding from" not in line:
-                raise KubectlError(f"port-forward {target}: {line}")
-            yield line.split()[2]
-        finally:
-            process.terminate()
-            process.wait()
+        command = self.command("port-forward", target, f":{port}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                if "Forwarding from" not in line:
+                    raise KubectlError(f"port-forward {target}: {line}")
+                yield line.split()[2]
+            finally:
+                process.terminate()
 
 
 def until(found: Callable[[], T], what: str, *, limit_s: float, every_s: float = 0.5) -> T:

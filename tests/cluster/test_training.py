@@ -9,12 +9,13 @@ import time
 import pytest
 
 from tests.cluster.installation import SAMPLE
-from tests.cluster.kubectl import Object, until
+from tests.cluster.kubectl import Object, is_ready, until
 from tests.faults.figures import note
 
 pytestmark = pytest.mark.slow
 
 TRAINER = "app.kubernetes.io/name=dragoman-trainer"
+LAUNCHER = "app.kubernetes.io/component=launcher"
 RECIPE = "/tmp/recipe.yaml"
 NUM_KILLS = 3
 
@@ -38,7 +39,8 @@ def trained(installation):
 def result(process: subprocess.Popen[str], *, limit_s: float = 300) -> Object:
     printed, problems = process.communicate(timeout=limit_s)
     assert process.returncode == 0, problems
-    found: Object = json.loads(printed)
+    # A line when the job is accepted, and one when it has ended.
+    found: Object = json.loads(printed.splitlines()[-1])
     return found
 
 
@@ -95,9 +97,12 @@ def test_the_same_request_twice_at_once_makes_one_job_and_one_version(kubectl, i
 def test_a_restarted_launcher_has_lost_nothing(kubectl, installation, trained):
     process = trained("kept", "kept-1")
     try:
-        (pod,) = kubectl.pods("app.kubernetes.io/component=launcher")
+        (pod,) = kubectl.pods(LAUNCHER)
         kubectl.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
         process.communicate(timeout=300)
+        until(
+            lambda: all(map(is_ready, kubectl.pods(LAUNCHER))) and kubectl.pods(LAUNCHER), "the launcher", limit_s=120
+        )
         # Asked again, with the same id: the same Job, which has gone on meanwhile.
         document = result(trained("kept", "kept-1"))
     finally:
