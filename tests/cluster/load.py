@@ -123,5 +123,7 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         if self._process is not None and self._process.poll() is None:
+            # What runs in the pod does not end with kubectl.
+            self._kubectl.run("exec", "deployment/dragoman-client", "--", "touch", self._stop_file)
             self._process.kill()
             self._process.wait()

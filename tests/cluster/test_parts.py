@@ -20,10 +20,12 @@ def restarts(kubectl, pod: str) -> int:
 
 
 def restart(kubectl, part: str) -> None:
-    """End the part's process by SIGTERM, from a container beside it, and wait until it is back; its data stays."""
+    """End the part's process by a signal, from a container beside it, and wait until it is back; its data stays."""
     pod = f"dragoman-{part}-0"
     before = restarts(kubectl, pod)
-    end = ["python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)"]
+    # PostgreSQL would wait for its sessions at SIGTERM.
+    number = "SIGINT" if part == "postgres" else "SIGTERM"
+    end = ["python", "-c", f"import os, signal; os.kill(1, signal.{number})"]
     kubectl.run(
         "debug",
         pod,
