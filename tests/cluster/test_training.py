@@ -45,7 +45,7 @@ def result(process: subprocess.Popen[str], *, limit_s: float = 300) -> Object:
 
 
 def again(process: subprocess.Popen[str]) -> Object | None:
-    """As `result`, and None while the launcher cannot be reached: its name may lead to the pod that went for some seconds."""
+    """As `result`, and None while the launcher cannot be reached: its name may lead to the pod that went."""
     try:
         return result(process)
     except AssertionError as error:
