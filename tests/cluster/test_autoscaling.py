@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 HPA_PERIOD_S = float(os.environ.get("DRAGOMAN_TEST_HPA_PERIOD_S", "5"))
 WORKERS = "app.kubernetes.io/component=worker-cpu"
-# One call of these takes a worker with 0.06 of a core some tenths of a second.
-HEAVY = {"rows_per_call": 32, "repeat": 30, "timeout_s": 60.0, "every_s": 2.0}
+# One call of these takes a worker with 0.06 of a core about a quarter of a second.
+HEAVY = {"rows_per_call": 128, "repeat": 30, "timeout_s": 60.0, "every_s": 2.0}
 
 
 @dataclass(frozen=True, slots=True)
