@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError
+from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.names import is_name
 from dragoman_models.fields import Fields, JsonValue
 from dragoman_models.file_digest import MAX_FILE_BYTES, FileDigest, check_files, is_sha256
@@ -29,7 +29,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 
 DATA_SET_FORMAT: Final = "dragoman.data-set/1"
 DATA_SET_PAYLOAD_TYPE: Final = "application/vnd.dragoman.data-set.v1+json"
@@ -117,15 +117,15 @@ def verify_data_set(envelope: bytes, keys: VerifyingKeys, *, tenant: str, name: 
         DataLossError: no trusted signature, no data set, or another one's.
     """
     what = f"{tenant}/data/{name}/{number}"
-    payload = verify_envelope(envelope, DATA_SET_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = _parse(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/data/{record.name}/{record.number}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed data set {found}")
-    return record
+    return verify_record(
+        envelope,
+        DATA_SET_PAYLOAD_TYPE,
+        keys,
+        _parse,
+        what=what,
+        holds="the signed data set",
+        place=lambda record: f"{record.tenant}/data/{record.name}/{record.number}",
+    )
 
 
 def _parse(payload: bytes, *, what: str) -> DataSetRecord:

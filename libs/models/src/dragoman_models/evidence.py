@@ -12,7 +12,6 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.evidence_document import KINDS, MAX_DOCUMENT_CHARS, check_document
 from dragoman_models.fields import Fields
 from dragoman_models.record_fields import (
@@ -25,7 +24,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 
 EVIDENCE_FORMAT = "dragoman.evidence/1"
 EVIDENCE_PAYLOAD_TYPE = "application/vnd.dragoman.evidence.v1+json"
@@ -77,15 +76,15 @@ def verify_evidence(
         DataLossError: no trusted signature, no evidence, or the evidence of another place.
     """
     what = f"{tenant}/{model}/evidence/{version}/{digest}"
-    payload = verify_envelope(envelope, EVIDENCE_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = parse_evidence(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/{record.model}/evidence/{record.version}/{record.digest}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed evidence {found}")
-    return record
+    return verify_record(
+        envelope,
+        EVIDENCE_PAYLOAD_TYPE,
+        keys,
+        parse_evidence,
+        what=what,
+        holds="the signed evidence",
+        place=lambda record: f"{record.tenant}/{record.model}/evidence/{record.version}/{record.digest}",
+    )
 
 
 def parse_evidence(payload: bytes, *, what: str) -> EvidenceRecord:

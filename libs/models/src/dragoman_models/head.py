@@ -11,7 +11,6 @@ verification; when a head counts and what follows from it is the registry's.
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields
 from dragoman_models.record_fields import (
     MAX_INTEGER,
@@ -23,7 +22,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 
 HEAD_FORMAT = "dragoman.head/1"
 HEAD_PAYLOAD_TYPE = "application/vnd.dragoman.head.v1+json"
@@ -64,15 +63,15 @@ def verify_head(envelope: bytes, keys: VerifyingKeys, *, tenant: str, model: str
         DataLossError: no trusted signature, no head, or another chain's.
     """
     what = f"{tenant}/{model}/heads/{chain}"
-    payload = verify_envelope(envelope, HEAD_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = _parse(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/{record.model}/heads/{record.chain}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed head {found}")
-    return record
+    return verify_record(
+        envelope,
+        HEAD_PAYLOAD_TYPE,
+        keys,
+        _parse,
+        what=what,
+        holds="the signed head",
+        place=lambda record: f"{record.tenant}/{record.model}/heads/{record.chain}",
+    )
 
 
 def _parse(payload: bytes, *, what: str) -> HeadRecord:

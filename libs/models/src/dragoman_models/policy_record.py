@@ -24,7 +24,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 
 # Format 2 is that of a record by which the loss of others is accepted; see record.ALIAS_FORMAT_2 for why it is its own.
 POLICY_FORMAT = "dragoman.gate-policy/1"
@@ -87,14 +87,15 @@ def verify_policy(
     """
     sequence = previous.sequence + 1 if previous else 1
     what = f"{tenant}/{model}/policies/{sequence}"
-    payload = verify_envelope(envelope, POLICY_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = parse_policy(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/{record.model}/policies/{record.sequence}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed policy {found}")
+    record = verify_record(
+        envelope,
+        POLICY_PAYLOAD_TYPE,
+        keys,
+        parse_policy,
+        what=what,
+        holds="the signed policy",
+        place=lambda record: f"{record.tenant}/{record.model}/policies/{record.sequence}",
+    )
     if record.previous_sha256 != (policy_sha256(previous) if previous else ""):
         raise DataLossError(f"{what}: names another predecessor than the one before it")
     return record

@@ -8,7 +8,6 @@ Owns the record, its strict parsing and its verification. What follows from it i
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields
 from dragoman_models.record_fields import (
     MAX_INTEGER,
@@ -21,7 +20,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 
 TOMBSTONE_FORMAT = "dragoman.tombstone/1"
 TOMBSTONE_PAYLOAD_TYPE = "application/vnd.dragoman.tombstone.v1+json"
@@ -58,15 +57,15 @@ def verify_tombstone(envelope: bytes, keys: VerifyingKeys, *, tenant: str, model
         DataLossError: no trusted signature, no tombstone, or another version's.
     """
     what = f"{tenant}/{model}/tombstones/{version}"
-    payload = verify_envelope(envelope, TOMBSTONE_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = _parse(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/{record.model}/tombstones/{record.version}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed tombstone {found}")
-    return record
+    return verify_record(
+        envelope,
+        TOMBSTONE_PAYLOAD_TYPE,
+        keys,
+        _parse,
+        what=what,
+        holds="the signed tombstone",
+        place=lambda record: f"{record.tenant}/{record.model}/tombstones/{record.version}",
+    )
 
 
 def _parse(payload: bytes, *, what: str) -> TombstoneRecord:

@@ -14,8 +14,9 @@ sequence and previous_sha256 tell, see verify_alias_event.
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
@@ -45,7 +46,10 @@ __all__ = [
     "verify_envelope",
     "verify_manifest",
     "verify_model_bundle",
+    "verify_record",
 ]
+
+R = TypeVar("R")
 
 MAX_ENVELOPE_BYTES = 2 * MAX_PAYLOAD_BYTES
 MAX_SIGNATURES = 8
@@ -80,6 +84,40 @@ def verify_envelope(envelope: bytes, payload_type: str, keys: VerifyingKeys, *, 
         raise DataLossError(str(error)) from error
 
 
+def verify_record(
+    envelope: bytes,
+    payload_type: str,
+    keys: VerifyingKeys,
+    parse: Callable[..., R],
+    *,
+    what: str,
+    holds: str,
+    place: Callable[[R], str],
+) -> R:
+    """Return the signed record that is expected at one place: what is signed and belongs elsewhere is refused.
+
+    Args:
+        envelope: JSON as sign_envelope writes it.
+        payload_type: The only type accepted.
+        keys: Trusted.
+        parse: (payload, what=...) -> record; may raise InvalidArgumentError.
+        what: The place, such as ``acme/r8/versions/3``.
+        holds: Names the kind in messages, such as ``the signed head``.
+        place: Where a record says that it belongs.
+
+    Raises:
+        DataLossError: no trusted signature, no such record, or one of another place.
+    """
+    payload = verify_envelope(envelope, payload_type, keys, what=what)
+    try:
+        record = parse(payload, what=what)
+    except InvalidArgumentError as error:
+        raise DataLossError(str(error)) from error
+    if (found := place(record)) != what:
+        raise DataLossError(f"{what}: holds {holds} {found}")
+    return record
+
+
 def verify_manifest(envelope: bytes, keys: VerifyingKeys, *, tenant: str, model: str, number: int) -> VersionManifest:
     """Return the manifest of exactly this version.
 
@@ -87,15 +125,15 @@ def verify_manifest(envelope: bytes, keys: VerifyingKeys, *, tenant: str, model:
         DataLossError: no trusted signature, not a manifest, or the manifest of another tenant, model or number.
     """
     what = f"{tenant}/{model}/versions/{number}"
-    payload = verify_envelope(envelope, VERSION_PAYLOAD_TYPE, keys, what=what)
-    try:
-        manifest = parse_version_manifest(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{manifest.tenant}/{manifest.model}/versions/{manifest.number}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed manifest of {found}")
-    return manifest
+    return verify_record(
+        envelope,
+        VERSION_PAYLOAD_TYPE,
+        keys,
+        parse_version_manifest,
+        what=what,
+        holds="the signed manifest of",
+        place=lambda record: f"{record.tenant}/{record.model}/versions/{record.number}",
+    )
 
 
 def verify_alias_event(
@@ -124,14 +162,15 @@ def verify_alias_event(
         DataLossError: no trusted signature, not an alias event, another alias's event, or a broken chain.
     """
     what = f"{tenant}/{model}/aliases/{alias}"
-    payload = verify_envelope(envelope, ALIAS_PAYLOAD_TYPE, keys, what=what)
-    try:
-        record = parse_alias_record(payload, what=what)
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/{record.model}/aliases/{record.alias}"
-    if found != what:
-        raise DataLossError(f"{what}: holds a signed event of {found}")
+    record = verify_record(
+        envelope,
+        ALIAS_PAYLOAD_TYPE,
+        keys,
+        parse_alias_record,
+        what=what,
+        holds="a signed event of",
+        place=lambda record: f"{record.tenant}/{record.model}/aliases/{record.alias}",
+    )
     if sequence is not None and record.sequence != sequence:
         raise DataLossError(f"{what}/{sequence}: holds the signed event {record.sequence}")
     if previous is not None and record.sequence != previous.sequence + 1:

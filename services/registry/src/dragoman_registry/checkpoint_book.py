@@ -32,7 +32,7 @@ from dragoman_models.record_fields import (
     time_text,
 )
 from dragoman_models.signing import SigningKey, sign_envelope
-from dragoman_models.verify import VerifyingKeys, verify_envelope
+from dragoman_models.verify import VerifyingKeys, verify_record
 from dragoman_registry import layout
 from dragoman_registry.ports import ObjectExistsError, ObjectNotFoundError, ObjectStore
 from dragoman_registry.settled import create_settled
@@ -73,30 +73,31 @@ def verify_checkpoint(envelope: bytes, keys: VerifyingKeys, *, tenant: str, job_
         DataLossError: no trusted signature, no checkpoint, or another one's.
     """
     what = f"{tenant}/checkpoints/{job_id}/{step}"
-    payload = verify_envelope(envelope, CHECKPOINT_PAYLOAD_TYPE, keys, what=what)
-    try:
-        top = Fields(
-            payload_object(payload, what=what), what=what, required=(*CheckpointRecord.__dataclass_fields__, "format")
-        )
-        top.text("format", choices=(CHECKPOINT_FORMAT,))
-        record = canonical(
-            CheckpointRecord(
-                tenant=top.text("tenant"),
-                job_id=top.text("job_id"),
-                step=top.integer("step", low=1, high=MAX_INTEGER),
-                size_bytes=top.integer("size_bytes", low=1, high=MAX_INTEGER),
-                sha256=sha256_field(top, "sha256"),
-                save_time=time_field(top, "save_time"),
-            ),
-            payload,
-            what,
-        )
-    except InvalidArgumentError as error:
-        raise DataLossError(str(error)) from error
-    found = f"{record.tenant}/checkpoints/{record.job_id}/{record.step}"
-    if found != what:
-        raise DataLossError(f"{what}: holds the signed checkpoint {found}")
-    return record
+    return verify_record(
+        envelope,
+        CHECKPOINT_PAYLOAD_TYPE,
+        keys,
+        _parse,
+        what=what,
+        holds="the signed checkpoint",
+        place=lambda record: f"{record.tenant}/checkpoints/{record.job_id}/{record.step}",
+    )
+
+
+def _parse(payload: bytes, *, what: str) -> CheckpointRecord:
+    top = Fields(
+        payload_object(payload, what=what), what=what, required=(*CheckpointRecord.__dataclass_fields__, "format")
+    )
+    top.text("format", choices=(CHECKPOINT_FORMAT,))
+    record = CheckpointRecord(
+        tenant=top.text("tenant"),
+        job_id=top.text("job_id"),
+        step=top.integer("step", low=1, high=MAX_INTEGER),
+        size_bytes=top.integer("size_bytes", low=1, high=MAX_INTEGER),
+        sha256=sha256_field(top, "sha256"),
+        save_time=time_field(top, "save_time"),
+    )
+    return canonical(record, payload, what)
 
 
 class CheckpointBook:
