@@ -5,7 +5,7 @@
 DRAGOMAN_TEST_KUBECONFIG  a cluster that runs; its nodes have the images, or DRAGOMAN_TEST_LOAD_IMAGES hands them over
 DRAGOMAN_TEST_LOAD_IMAGES a command that takes image names: "kind load docker-image"
 DRAGOMAN_TEST_KEEP        set: the namespace stays, and the next run goes on with it
-DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `load IMAGE...`, `env`, `down`: brought up, taken down
+DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `keda`, `load IMAGE...`, `env`, `down`: brought up, taken down
 """
 
 import os
@@ -44,6 +44,7 @@ def kubeconfig() -> Iterator[Path]:
     elif command:
         run(command, "up")
         try:
+            run(command, "keda")
             run(command, "load", *IMAGES)
             words = dict(word.split("=", 1) for word in shlex.split(run(command, "env")) if "=" in word)
             yield Path(words["KUBECONFIG"])
