@@ -39,6 +39,7 @@ SETS = {
     "production": (*MINIMAL, helm.VALUES / "production.yaml"),
     "evaluation": (helm.VALUES / "evaluation.yaml",),
     "scaled": (helm.VALUES / "evaluation.yaml", helm.VALUES / "scaled.yaml"),
+    "external": (helm.ROOT / "tests/cluster/external.yaml",),
 }
 NEEDED = [
     "store.url",
@@ -228,7 +229,7 @@ def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rende
         assert tokens == {"dragoman-launcher"}
         rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
         assert set(rights) == {"jobs", "pods", "pods/log", "services"}
-        assert {one["metadata"]["namespace"] for one in roles} <= {"training", helm.NAMESPACE}
+        assert {one["metadata"]["namespace"] for one in roles} <= {"training", "dragoman-test-training", helm.NAMESPACE}
     else:
         assert rules == []
     assert not [one for one in rendered if one["kind"].startswith("Cluster") or one["kind"] == "Secret"]

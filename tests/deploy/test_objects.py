@@ -60,7 +60,7 @@ VALUES = st.fixed_dictionaries(
                 "prefix": NAMES,
             }
         ),
-        "state": st.fixed_dictionaries({"passwordSecret": NAMES}),
+        "state": st.fixed_dictionaries({"passwordSecret": NAMES, "caConfigMap": NAMES | st.just("")}),
         "identity": st.fixed_dictionaries(
             {
                 "trustConfigMap": NAMES,

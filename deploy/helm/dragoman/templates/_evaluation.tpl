@@ -43,6 +43,7 @@ What the values leave empty and evaluation.enabled (or identity.generate) fills 
 {{- if include "dragoman.bundles" (dict "root" . "part" "state") -}}
 {{- $_ := set $state "url" (printf "postgresql://postgres@%s:5432/postgres?sslmode=disable" (include "dragoman.partHost" (dict "root" . "part" "postgres"))) -}}
 {{- $_ := set $state "passwordSecret" ($state.passwordSecret | default (printf "%s-state" (include "dragoman.name" .))) -}}
+{{- $_ := set $state "caConfigMap" "" -}}
 {{- end -}}
 {{- $_ := required "state.url is needed: postgresql://user@host:port/database" $state.url -}}
 {{- $_ := required "state.passwordSecret is needed" $state.passwordSecret -}}
