@@ -10,8 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
+from dragoman_common.resolver import Resolver
 from dragoman_gateway import __main__ as wiring
-from dragoman_gateway.resolver import Resolver
 
 NAME = "workers.test"
 

@@ -9,19 +9,7 @@ import pytest
 
 from dragoman_autoscaler.ports import WorkerLoad
 from dragoman_common.errors import UnavailableError
-
-
-class FakeNames:
-    """A name service; None in place of addresses is one that does not answer."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, frozenset[str] | None] = {}
-
-    async def addresses(self, host: str) -> frozenset[str]:
-        found = self.found.get(host, frozenset())
-        if found is None:
-            raise UnavailableError("the name service is away")
-        return found
+from dragoman_common.testing import FakeNames
 
 
 class FakeWorkers:

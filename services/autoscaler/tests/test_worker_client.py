@@ -3,12 +3,10 @@
 """Workers' reports over a real connection: by TLS against the pool's name, silence noticed, refusals told."""
 
 import asyncio
-import socket
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from dragoman_autoscaler.name_service import SystemNames
 from dragoman_autoscaler.ports import WorkerLoad
 from dragoman_autoscaler.worker_client import WorkerClient
 from dragoman_common.errors import PermissionDeniedError, UnavailableError
@@ -92,35 +90,3 @@ async def test_a_refusal_is_an_error_of_the_platforms_own():
         async with aclosing(client().loads(server.target, server_name="workers")) as loads:
             with pytest.raises(PermissionDeniedError):
                 await anext(loads)
-
-
-def failing(number):
-    def look_up(*arguments, **named):
-        raise socket.gaierror(number, "as the test has it")
-
-    return look_up
-
-
-@pytest.mark.parametrize("number", [socket.EAI_NONAME, socket.EAI_NODATA])
-async def test_a_name_without_an_address_is_an_answer(monkeypatch, number):
-    monkeypatch.setattr(socket, "getaddrinfo", failing(number))
-    names = SystemNames(1)
-    assert await names.addresses("workers") == frozenset()
-    names.close()
-
-
-async def test_a_name_service_that_fails_is_none(monkeypatch):
-    names = SystemNames(1)
-    assert await names.addresses("127.0.0.1") == {"127.0.0.1"}
-    monkeypatch.setattr(socket, "getaddrinfo", failing(socket.EAI_AGAIN))
-    with pytest.raises(UnavailableError, match="name service failed"):
-        await names.addresses("workers")
-    names.close()
-
-
-async def test_a_worker_with_two_families_is_one(monkeypatch):
-    found = [(family, 0, 0, "", (address, 0)) for family, address in ((10, "::1"), (2, "10.0.0.1"), (2, "10.0.0.1"))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    names = SystemNames(1)
-    assert await names.addresses("workers") == {"10.0.0.1"}
-    names.close()

@@ -10,6 +10,7 @@ import numpy as np
 
 from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
+from dragoman_common.testing import FakeNames
 from dragoman_gateway.clients import WorkerClient
 from dragoman_gateway.fleet import WorkerFleet
 from dragoman_gateway.ports import EncodedRows
@@ -29,7 +30,7 @@ class Scene:
     """Up to three workers, each on an address of its own, and a fleet that follows the name `workers`."""
 
     def __init__(self, stack, many_workers, fake_platform, eventually):
-        self.names = many_workers.Names()
+        self.names = FakeNames()
         self.keys = fake_platform.TestKeys()
         self.table = WorkerTable(random.Random(7))
         self.client = WorkerClient(timeout_s=10, on_load=self.table.update_load)

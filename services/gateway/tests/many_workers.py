@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Several fake workers on one port of several loopback addresses, as a headless name has them, and that name."""
+"""Several fake workers on one port of several loopback addresses, as a headless name has them."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -12,30 +12,6 @@ from dragoman_common.testing import running
 from inference import oip_pb2, oip_pb2_grpc
 from xds.data.orca.v3.orca_load_report_pb2 import OrcaLoadReport
 from xds.service.orca.v3 import orca_pb2, orca_pb2_grpc
-
-
-class Names:
-    """Stands in for the resolver: a test says which addresses the name has."""
-
-    def __init__(self):
-        self._followers = []
-        self._addresses = ()
-
-    async def follow(self, endpoint, take):
-        if endpoint.is_fixed:
-            take((endpoint.at(endpoint.host),))
-            return
-        self._followers.append(take)
-        take(self._addresses)
-        await asyncio.Event().wait()
-
-    def say(self, *addresses):
-        self._addresses = tuple(sorted(addresses))
-        for take in self._followers:
-            take(self._addresses)
-
-    def close(self):
-        pass
 
 
 class Orca(orca_pb2_grpc.OpenRcaServiceServicer):

@@ -13,12 +13,12 @@ from dragoman.autoscaler.v1 import autoscaler_pb2_grpc as pb_grpc
 from dragoman_common.auth import current_caller
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
+from dragoman_common.endpoint import parse_endpoint
 from dragoman_common.errors import UnavailableError
 from dragoman_common.server import ServerSettings, Service
-from dragoman_common.testing import TestKeys, running
+from dragoman_common.testing import FakeNames, TestKeys, running
 from dragoman_gateway.demand_reporter import LIFETIME_S, DemandReporter
 from dragoman_gateway.held import HeldCalls
-from dragoman_gateway.targets import parse_endpoint
 
 
 class Autoscaler(pb_grpc.AutoscalerServiceServicer):
@@ -80,7 +80,7 @@ async def stack():
 
 @pytest.fixture
 def made(many_workers):
-    return Scene(many_workers.Names(), TestKeys(), HeldCalls(("gpu", "cpu"), SystemClock(), max_calls=9))
+    return Scene(FakeNames(), TestKeys(), HeldCalls(("gpu", "cpu"), SystemClock(), max_calls=9))
 
 
 async def test_every_replica_hears_of_each_change(made, stack, running_gateway):

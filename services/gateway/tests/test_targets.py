@@ -4,7 +4,7 @@
 
 import pytest
 
-from dragoman_gateway.targets import Endpoint, PoolModels, parse_endpoint, parse_worker_targets
+from dragoman_gateway.targets import PoolModels, parse_worker_targets
 
 
 def test_a_target_names_its_pool_or_is_of_the_default_one():
@@ -27,22 +27,6 @@ def test_what_is_no_target_is_refused(item):
 def test_a_place_named_twice_is_refused():
     with pytest.raises(ValueError, match="twice"):
         parse_worker_targets(["a:1", "gpu=a:1"])
-
-
-@pytest.mark.parametrize(
-    ("host", "is_fixed"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("workers.ns.svc", False)]
-)
-def test_only_names_of_other_machines_are_resolved(host, is_fixed):
-    assert Endpoint(host=host, port=1).is_fixed is is_fixed
-
-
-def test_the_dot_that_ends_a_name_is_for_the_name_service_only():
-    endpoint = parse_endpoint("workers.ns.svc.cluster.local.:9000")
-    assert (endpoint.host[-1], endpoint.server_name) == (".", "workers.ns.svc.cluster.local")
-
-
-def test_an_ipv6_address_is_written_in_brackets():
-    assert parse_endpoint("workers:9000").at("fd00::1") == "[fd00::1]:9000"
 
 
 def test_a_version_belongs_to_the_first_pool_that_takes_its_model(make):

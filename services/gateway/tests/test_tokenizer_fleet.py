@@ -14,12 +14,12 @@ from dragoman.tokenizer.v1 import tokenizer_pb2, tokenizer_pb2_grpc
 from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
+from dragoman_common.endpoint import parse_endpoint
 from dragoman_common.errors import InvalidArgumentError, UnavailableError
 from dragoman_common.server import ServerSettings, Service
-from dragoman_common.testing import TestKeys, running
+from dragoman_common.testing import FakeNames, TestKeys, running
 from dragoman_gateway.contracts import TokenizerContract
 from dragoman_gateway.retry_budget import RetryBudget
-from dragoman_gateway.targets import parse_endpoint
 from dragoman_gateway.tokenizer_fleet import TokenizerFleet
 from dragoman_gateway.version import VersionKey
 
@@ -28,7 +28,7 @@ KEY = VersionKey(tenant="local", model="r8", number=1, root_sha256="1" * 64)
 
 class Scene:
     def __init__(self, stack, many_workers, fake_platform):
-        self.names = many_workers.Names()
+        self.names = FakeNames()
         self.keys = TestKeys()
         self.policy = many_workers.policy_of(tokenizer_pb2)
         self.made = fake_platform.Tokenizer

@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""For tests: a real server on port 0, identities made on the spot, and a clock that the test moves."""
+"""For tests: a real server on port 0, identities made on the spot, names and a clock that the test moves."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import grpc
 
 from dragoman_common.auth import PLATFORM, TENANT_BOUND, Authenticator, PolicyTable
 from dragoman_common.channel import connect
+from dragoman_common.endpoint import Endpoint
 from dragoman_common.server import Server, ServerSettings, Service
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_common.tls import ChannelTls
@@ -34,6 +36,37 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         self._now += timedelta(seconds=seconds)
         self._monotonic_s += seconds
+
+
+class FakeNames:
+    """A name service in which every name has the addresses that the test says; until it does, it does not answer."""
+
+    def __init__(self) -> None:
+        self._followers: list[Callable[[tuple[str, ...]], None]] = []
+        self._addresses: tuple[str, ...] | None = None
+
+    async def follow(
+        self, endpoint: Endpoint, take: Callable[[tuple[str, ...]], None], *, on_asked: Callable[[], None] | None = None
+    ) -> None:
+        """See name_service.NameService."""
+        addresses = (endpoint.at(endpoint.host),) if endpoint.is_fixed else self._addresses
+        if addresses is not None:
+            take(addresses)
+        if on_asked is not None:
+            on_asked()
+        if not endpoint.is_fixed:
+            self._followers.append(take)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if not endpoint.is_fixed:
+                self._followers.remove(take)
+
+    def say(self, *addresses: str) -> None:
+        """From now on, every name has these (host:port), told at once."""
+        self._addresses = tuple(sorted(addresses))
+        for take in self._followers:
+            take(self._addresses)
 
 
 class TestKeys:

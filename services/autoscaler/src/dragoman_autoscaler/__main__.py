@@ -8,13 +8,13 @@ import os
 from dragoman.autoscaler.v1 import autoscaler_pb2_grpc as pb_grpc
 from dragoman_autoscaler import metrics
 from dragoman_autoscaler.follower import PoolFollower
-from dragoman_autoscaler.name_service import SystemNames
 from dragoman_autoscaler.pools import Pools
 from dragoman_autoscaler.servicer import POLICY, DemandServicer, KedaServicer
 from dragoman_autoscaler.settings import PREFIX, Settings
 from dragoman_autoscaler.worker_client import WorkerClient
 from dragoman_common import logs, telemetry
 from dragoman_common.clock import SystemClock
+from dragoman_common.resolver import Resolver
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_common.settings import load
@@ -27,7 +27,7 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     clock = SystemClock()
     pools = Pools((place.pool for place in settings.places), settings.limits, clock)
-    names = SystemNames(len(settings.places))
+    names = Resolver()
     source = WorkerClient(
         KeyTokens(ServiceKey.load(settings.server.key_file)),
         interval_s=settings.report_interval_ms / 1000,

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps one pool's knowledge new: its name is resolved every second, and each address has a stream of its own.
+"""Keeps one pool's knowledge new: its name is followed, and each address has a stream of its own.
 
-Owns the tasks. Not what is made of the reports (pool.py), nor the wire (worker_client.py, name_service.py).
+Owns the tasks. Not what is made of the reports (pool.py), nor the wire (worker_client.py, dragoman_common.resolver).
 """
 
 import asyncio
@@ -12,16 +12,14 @@ from contextlib import aclosing
 
 from dragoman_autoscaler.places import PoolPlace
 from dragoman_autoscaler.pool import Pool
-from dragoman_autoscaler.ports import LoadSource, NameService
+from dragoman_autoscaler.ports import LoadSource
 from dragoman_common.clock import Clock
-from dragoman_common.errors import DragomanError, UnavailableError
+from dragoman_common.errors import DragomanError
+from dragoman_common.name_service import NameService
 
 logger = logging.getLogger(__name__)
 
-RESOLVE_PERIOD_S = 1.0
 RETRY_S = 1.0
-MAX_WORKERS = 1_000
-"""Addresses of one name; far more than a pool has, and each costs a connection."""
 
 
 class PoolFollower:
@@ -42,7 +40,7 @@ class PoolFollower:
         Args:
             place: Where the pool is.
             pool: What is kept new.
-            names: Resolves the pool's name.
+            names: Where the pool's name is followed.
             source: The workers' reports.
             clock: The time by which reports age.
             on_change: Called after each report and each change of addresses.
@@ -54,41 +52,26 @@ class PoolFollower:
         self._clock = clock
         self._on_change = on_change
         self._streams: dict[str, asyncio.Task[None]] = {}
-        self._is_answered = True
         self.has_asked = asyncio.Event()
 
     async def run(self) -> None:
         """Follow until cancelled."""
         try:
-            while True:
-                await self._resolve()
-                self.has_asked.set()
-                await asyncio.sleep(RESOLVE_PERIOD_S)
+            # A name service that is away holds up no start: a blind pool stays as large as it is.
+            await self._names.follow(self._place.endpoint, self._take, on_asked=self.has_asked.set)
         finally:
             streams = list(self._streams.values())
             for stream in streams:
                 stream.cancel()
             await asyncio.gather(*streams, return_exceptions=True)
 
-    async def _resolve(self) -> None:
-        try:
-            found = await self._names.addresses(self._place.host)
-        except UnavailableError as error:
-            if self._is_answered:
-                logger.warning("name not resolved, keeping to what it was", extra=self._named(error))
-            self._is_answered = False
-            return
-        if not self._is_answered:
-            logger.info("name resolved again", extra=self._named())
-        self._is_answered = True
-        addresses = {self._place.at(address) for address in sorted(found)[:MAX_WORKERS]}
+    def _take(self, addresses: tuple[str, ...]) -> None:
+        """Take the addresses of the pool's name: at first, and when they have changed."""
         self._pool.resolved(addresses, self._clock.monotonic_s())
-        if addresses == self._streams.keys():
-            return
         logger.info("pool's addresses changed", extra=self._named() | {"num_workers": len(addresses)})
-        for address in self._streams.keys() - addresses:
+        for address in self._streams.keys() - set(addresses):
             self._streams.pop(address).cancel()
-        for address in addresses - self._streams.keys():
+        for address in set(addresses) - self._streams.keys():
             name = f"load of {address}"
             self._streams[address] = asyncio.create_task(self._follow(address), name=name)
         self._on_change()
@@ -98,7 +81,7 @@ class PoolFollower:
         is_heard = True
         while True:
             try:
-                async with aclosing(self._source.loads(address, server_name=self._place.server_name)) as loads:
+                async with aclosing(self._source.loads(address, server_name=self._place.endpoint.server_name)) as loads:
                     async for load in loads:
                         is_heard = True
                         self._pool.reported(address, load, self._clock.monotonic_s())
@@ -110,5 +93,5 @@ class PoolFollower:
             await asyncio.sleep(RETRY_S)
 
     def _named(self, error: DragomanError | None = None) -> dict[str, str]:
-        named = {"pool": self._place.pool, "host": self._place.host}
+        named = {"pool": self._place.pool, "host": self._place.endpoint.host}
         return named if error is None else named | {"error": error.message}

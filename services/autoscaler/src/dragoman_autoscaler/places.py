@@ -6,25 +6,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dragoman_common.endpoint import Endpoint, parse_endpoint
+
 POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolPlace:
-    """A pool's name, and the name by which its workers are found: each address of host is one of them."""
+    """A pool's name, and where its workers are: each address that the endpoint's host has is one of them."""
 
     pool: str
-    host: str
-    port: int
-
-    @property
-    def server_name(self) -> str:
-        """What a worker's certificate is held against: the name without the dot that ends one for the name service."""
-        return self.host.rstrip(".")
-
-    def at(self, address: str) -> str:
-        """host:port of one worker."""
-        return f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
+    endpoint: Endpoint
 
 
 def parse_places(items: Iterable[str]) -> tuple[PoolPlace, ...]:
@@ -35,16 +27,16 @@ def parse_places(items: Iterable[str]) -> tuple[PoolPlace, ...]:
     """
     places: dict[str, PoolPlace] = {}
     for item in items:
-        pool, equals, where = item.strip().partition("=")
-        host, colon, port = where.rpartition(":")
-        if host.startswith("[") and host.endswith("]"):
-            host = host[1:-1]
-        is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65_536
-        if not (equals and colon and host and is_port and POOL_NAME.fullmatch(pool)):
+        pool, _, where = item.strip().partition("=")
+        try:
+            endpoint = parse_endpoint(where) if POOL_NAME.fullmatch(pool) else None
+        except ValueError:
+            endpoint = None
+        if endpoint is None:
             raise ValueError(f"POOLS: {item!r} is not pool=host:port, such as small=dragoman-worker-small:9000")
         if pool in places:
             raise ValueError(f"POOLS: {pool!r} is named twice")
-        places[pool] = PoolPlace(pool=pool, host=host, port=int(port))
+        places[pool] = PoolPlace(pool=pool, endpoint=endpoint)
     if not places:
         raise ValueError("POOLS: must name at least one pool")
     return tuple(places.values())

@@ -1,9 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the autoscaler needs from outside: names to addresses, and workers that tell their load.
+"""What the autoscaler needs from outside, besides names (dragoman_common.name_service): workers that tell their load.
 
-Owns the protocols, the values that cross them and the failures they document. Adapters: name_service.py,
-worker_client.py.
+Owns the protocols, the values that cross them and the failures they document. Adapter: worker_client.py.
 """
 
 from collections.abc import AsyncGenerator
@@ -26,18 +25,6 @@ class WorkerLoad:
     queue_time_ms: float = 0.0
     tokens_per_s: float = 0.0
     calls_per_s: float = 0.0
-
-
-class NameService(Protocol):
-    """Where a pool's workers are."""
-
-    async def addresses(self, host: str) -> frozenset[str]:
-        """Return the addresses of a name; none where the name has none.
-
-        Raises:
-            UnavailableError: the name service did not answer.
-        """
-        ...
 
 
 class LoadSource(Protocol):

@@ -21,6 +21,8 @@ from dragoman_common.auth import calling_as
 from dragoman_common.channel import connect
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import DragomanError
+from dragoman_common.name_service import NameService
+from dragoman_common.resolver import Resolver
 from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey
 from dragoman_events.opening import open_log
@@ -45,7 +47,6 @@ from dragoman_gateway.pipeline import Pipeline
 from dragoman_gateway.readiness import Readiness
 from dragoman_gateway.recent import RecentCalls
 from dragoman_gateway.registry_client import RegistryCatalogue, RegistryHistory, fetch_key_list
-from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.rest import RestApi
 from dragoman_gateway.retry_budget import MIN_BURST, RetryBudget
 from dragoman_gateway.route import Router
@@ -112,8 +113,8 @@ async def run(config: Settings) -> None:
 
     table = WorkerTable(random.SystemRandom(), clock)
     workers = WorkerClient(timeout_s=config.worker_timeout_ms / 1e3, on_load=table.update_load)
-    resolver = Resolver()
-    fleet = WorkerFleet(config.workers, resolver, channels_to("worker"), table, workers)
+    names = Resolver()
+    fleet = WorkerFleet(config.workers, names, channels_to("worker"), table, workers)
     held = HeldCalls(config.pools.names, clock, max_calls=config.max_held_calls)
     withdrawals = Withdrawals()
     catalogue = RegistryCatalogue(registry, keys, withdrawals)
@@ -163,7 +164,7 @@ async def run(config: Settings) -> None:
     retries = RetryBudget(burst=max(MIN_BURST, config.max_concurrent_calls // 2))
     tokenizers = TokenizerFleet(
         config.tokenizer,
-        resolver,
+        names,
         channels_to("tokenizer"),
         timeout_s=config.tokenizer_timeout_ms / 1e3,
         retries=retries,
@@ -246,7 +247,7 @@ async def run(config: Settings) -> None:
                 key_follower.run(),
                 fleet.run(),
                 tokenizers.run(),
-                *_demand_reports(config, resolver, channels_to("autoscaler"), held),
+                *_demand_reports(config, names, channels_to("autoscaler"), held),
                 readiness.run(),
                 http.run(),
             ),
@@ -255,7 +256,7 @@ async def run(config: Settings) -> None:
         )
     finally:
         await catalogue.close()
-        resolver.close()
+        names.close()
         for open_channel in (registry, tokenizer):
             await open_channel.close()
         log.close()
@@ -270,10 +271,10 @@ def _on_behalf(tenant: str, left_s: float | None) -> Iterator[None]:
 
 
 def _demand_reports(
-    config: Settings, resolver: Resolver, open_channel: OpenChannel, held: HeldCalls
+    config: Settings, names: NameService, open_channel: OpenChannel, held: HeldCalls
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if config.autoscaler is not None:
-        yield DemandReporter(config.autoscaler, resolver, open_channel, held).run()
+        yield DemandReporter(config.autoscaler, names, open_channel, held).run()
 
 
 def _on_dropped(num_events: int) -> None:

@@ -21,11 +21,11 @@ from google.protobuf.duration_pb2 import Duration
 from dragoman.autoscaler.v1 import autoscaler_pb2 as pb
 from dragoman.autoscaler.v1 import autoscaler_pb2_grpc as pb_grpc
 from dragoman_common.auth import calling_as
+from dragoman_common.endpoint import Endpoint
 from dragoman_common.errors import DragomanError
+from dragoman_common.name_service import NameService
 from dragoman_common.status import translated
 from dragoman_gateway.held import HeldCalls, PoolDemand
-from dragoman_gateway.resolver import Resolver
-from dragoman_gateway.targets import Endpoint
 
 PERIOD_S = 2.0
 LIFETIME_S = 10.0
@@ -42,14 +42,14 @@ class DemandReporter:
     def __init__(
         self,
         endpoint: Endpoint,
-        resolver: Resolver,
+        names: NameService,
         open_channel: Callable[[str, str], grpc.aio.Channel],
         held: HeldCalls,
         *,
         period_s: float = PERIOD_S,
     ) -> None:
         self._endpoint = endpoint
-        self._resolver = resolver
+        self._names = names
         self._open_channel = open_channel
         self._held = held
         self._period_s = period_s
@@ -59,8 +59,7 @@ class DemandReporter:
     async def run(self) -> None:
         """Report until cancelled."""
         async with asyncio.TaskGroup() as group:
-            await self._resolver.follow(self._endpoint, functools.partial(self._take, group))
-            # An address that is fixed has nothing to follow: its reporter goes on.
+            await self._names.follow(self._endpoint, functools.partial(self._take, group))
 
     def _take(self, group: asyncio.TaskGroup, addresses: tuple[str, ...]) -> None:
         for address in set(self._tasks) - set(addresses):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every worker there is: one channel and one follower per address, from the day it is found to its last call.
 
-    names -> Resolver -> addresses -> Member: channel, WatchLoaded and ORCA -> WorkerTable
+    names -> NameService -> addresses -> Member: channel, WatchLoaded and ORCA -> WorkerTable
                                       WorkerClient sends on the channel
 
 An address that has gone from its name is drained: it gets no new call while another worker can take it, its calls in
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import grpc
 
+from dragoman_common.name_service import NameService
 from dragoman_gateway.clients import WorkerClient
 from dragoman_gateway.orca import watch_load
-from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.targets import WorkerTarget
 from dragoman_gateway.worker_watch import watch_worker
 from dragoman_gateway.workers import WorkerTable
@@ -44,13 +44,13 @@ class WorkerFleet:
     def __init__(
         self,
         targets: Sequence[WorkerTarget],
-        resolver: Resolver,
+        names: NameService,
         open_channel: OpenChannel,
         table: WorkerTable,
         client: WorkerClient,
     ) -> None:
         self._targets = targets
-        self._resolver = resolver
+        self._names = names
         self._open_channel = open_channel
         self._table = table
         self._client = client
@@ -61,7 +61,7 @@ class WorkerFleet:
         async with asyncio.TaskGroup() as group:
             for target in self._targets:
                 take = functools.partial(self._take, group, target)
-                group.create_task(self._resolver.follow(target.endpoint, take))
+                group.create_task(self._names.follow(target.endpoint, take))
 
     def _take(self, group: asyncio.TaskGroup, target: WorkerTarget, addresses: tuple[str, ...]) -> None:
         for address in addresses:

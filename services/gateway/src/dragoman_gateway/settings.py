@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dragoman_common.endpoint import Endpoint, parse_endpoint
 from dragoman_common.server import ServerSettings
 from dragoman_events.kafka_settings import KafkaSettings
 from dragoman_gateway.durability import Durabilities
-from dragoman_gateway.targets import Endpoint, PoolModels, WorkerTarget, parse_endpoint, parse_worker_targets
+from dragoman_gateway.targets import PoolModels, WorkerTarget, parse_worker_targets
 from dragoman_models.key_following import check_period
 
 MAX_LEEWAY_S = 60

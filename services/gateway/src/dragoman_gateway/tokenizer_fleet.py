@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every tokenizer there is: one channel per address, the calls spread over them, and tried elsewhere when one is away.
 
-    name -> Resolver -> addresses -> channels;  encode -> the one with the fewest calls -> away? -> another
+    name -> NameService -> addresses -> channels;  encode -> the one with the fewest calls -> away? -> another
 
 Encoding twice harms nobody, so an attempt that found its tokenizer away is repeated, as often and as long as attempts
 at workers are (dispatch.py), out of the same budget. An address that failed is passed over for a second.
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import grpc
 
 from dragoman_common.clock import Clock
+from dragoman_common.endpoint import Endpoint
 from dragoman_common.errors import UnavailableError
+from dragoman_common.name_service import NameService
 from dragoman_gateway.clients import TokenizerClient
 from dragoman_gateway.dispatch import FIRST_PAUSE_S, MAX_ATTEMPTS
 from dragoman_gateway.ports import EncodedRows
-from dragoman_gateway.resolver import Resolver
 from dragoman_gateway.retry_budget import RetryBudget
-from dragoman_gateway.targets import Endpoint
 from dragoman_gateway.version import VersionKey
 
 _AWAY_S = 1.0
@@ -44,7 +44,7 @@ class TokenizerFleet:
     def __init__(
         self,
         endpoint: Endpoint,
-        resolver: Resolver,
+        names: NameService,
         open_channel: Callable[[str, str], grpc.aio.Channel],
         *,
         timeout_s: float,
@@ -55,7 +55,7 @@ class TokenizerFleet:
     ) -> None:
         """Give each attempt at most `timeout_s`; `remaining_s` is the time that the call being handled has left."""
         self._endpoint = endpoint
-        self._resolver = resolver
+        self._names = names
         self._open_channel = open_channel
         self._timeout_s = timeout_s
         self._retries = retries
@@ -68,9 +68,7 @@ class TokenizerFleet:
         """Follow the name until cancelled, and close the channels then."""
         try:
             async with asyncio.TaskGroup() as group:
-                await self._resolver.follow(self._endpoint, functools.partial(self._take, group))
-                # A fixed address has nothing to follow; its channel stays.
-                await asyncio.Event().wait()
+                await self._names.follow(self._endpoint, functools.partial(self._take, group))
         finally:
             for member in self._members.values():
                 await member.channel.close()
