@@ -6,7 +6,7 @@
 
     fetch      DownloadFile from a registry in this process over loopback gRPC (small models; for large files: pull.py)
     signature  the manifest's, verified by the front
-    hash       SHA-256 of every file: once by the front while it arrives, once by the model process of what it parses
+    hash       of every file: SHA-256 by the front while it arrives, BLAKE3 by the model process of what it parses
     link       from the cache to the version's folder, under the cache's lock
     start      the model process, up to its first file: what is left of the launch
     read, parse, warm-up  in the model process
@@ -17,7 +17,6 @@ and the front hashes only model.json. large is a linear model of --mib. Printed 
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import statistics
@@ -35,6 +34,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import setting
+from blake3 import blake3
 
 from dragoman_common.service_keys import KeyTokens
 from dragoman_models import linear
@@ -45,6 +45,7 @@ from dragoman_models.verify_files import StreamCheck
 from dragoman_worker.cache import Cache
 from dragoman_worker.loader import Loader
 from dragoman_worker.package_reader import read_checked, read_package
+from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_launcher import ProcessLauncher, child_environment
 
 
@@ -89,13 +90,13 @@ def hashing_timed(clock: Clock) -> Iterator[None]:
     StreamCheck.add = add  # type: ignore[method-assign]
 
 
-def child_parts(folder: Path, sha256_by_path: dict[str, str], clock: Clock) -> None:
+def child_parts(files: ModelFiles, clock: Clock) -> None:
     """What the model process does, here, to see its parts."""
     with clock.part("read_and_hash"):
-        content = read_package(folder, sha256_by_path, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
+        content = read_package(files, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
     with clock.part("hash_child"):
         for data in content.values():
-            hashlib.sha256(data).digest()
+            blake3(data).digest()
     with clock.part("parse"):
         classifier = load_classifier(parse_model_config(content[MODEL_FILE]), content[WEIGHTS_FILE])
     with clock.part("warm_up"):
@@ -110,11 +111,11 @@ async def one_load(here: Any, loader: Loader, launcher: ProcessLauncher, envelop
         with hashing_timed(clock), clock.part("prepare"):
             files = await loader.prepare(manifest)
         with clock.part("config"):
-            read_checked(files.folder, MODEL_FILE, files.sha256_by_path)
+            read_checked(files, MODEL_FILE)
         with clock.part("launch"):
             runner = await launcher.launch(files)
     await runner.close()
-    child_parts(files.folder, dict(files.sha256_by_path), clock)
+    child_parts(files, clock)
     return clock, manifest
 
 

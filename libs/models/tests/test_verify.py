@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,9 @@ MANIFEST = VersionManifest(
     nonce="n1",
     lineage=Lineage(job_id="job-1", recipe="epochs: 3\n", data_sha256="0" * 64, parent_version=1),
 )
+# The first format, which registries wrote before there was a second digest of files.
+MANIFEST_1 = MANIFEST
+MANIFEST = dataclasses.replace(MANIFEST_1, blake3=tuple(blake3(CONTENT[file.path]).hexdigest() for file in FILES))
 FIRST = AliasRecord(
     tenant="acme",
     model="r8",
@@ -94,7 +98,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_records_survive_signing_and_verification():
-    assert verify_manifest(sign_manifest(MANIFEST, KEY), KEYS, **PLACE, number=3) == MANIFEST
+    for manifest in (MANIFEST_1, MANIFEST):
+        assert verify_manifest(sign_manifest(manifest, KEY), KEYS, **PLACE, number=3) == manifest
     first = verify_alias_event(sign_alias_record(FIRST, KEY), KEYS, **PLACE, alias="prod", sequence=1)
     assert first == FIRST
     assert verify_alias_event(sign_alias_record(SECOND, KEY), KEYS, **PLACE, alias="prod", previous=first) == SECOND
@@ -184,7 +189,14 @@ def _edited(record: VersionManifest | AliasRecord, **changes: object) -> bytes:
     "changes",
     [
         {"unknown": 1},
-        {"format": "dragoman.version/2"},
+        {"format": "dragoman.version/1"},
+        {"format": "dragoman.version/3"},
+        {"format": "dragoman.version/1", "blake3": []},
+        {"blake3": ...},
+        {"blake3": []},
+        {"blake3": ["0" * 64]},
+        {"blake3": ["0" * 63, "0" * 64, "0" * 64]},
+        {"blake3": ["0" * 64] * 4},
         {"number": True},
         {"number": "3"},
         {"number": 0},

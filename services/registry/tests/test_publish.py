@@ -8,6 +8,7 @@ import itertools
 
 import grpc
 import pytest
+from blake3 import blake3
 
 from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman_common.errors import UnavailableError
@@ -28,6 +29,7 @@ async def test_a_published_version_is_listed_described_and_downloaded(registry, 
     trusted = VerifyingKeys([registry.key.public_key])
     manifest = verify_manifest(version.manifest.envelope, trusted, tenant="acme", model="r8", number=1)
     assert {file.path for file in manifest.files} == set(files)
+    assert manifest.blake3_by_path == {path: blake3(data).hexdigest() for path, data in files.items()}
     for path, data in files.items():
         assert await client.download(1, path) == data
     assert await client.download(1, "vectors.bin", offset=2_999_999) == b"\0"

@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_worker.model_process import check_scores
@@ -39,45 +42,70 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def test_intact_folder_gives_the_wanted_bytes(folder):
-    assert read_package(folder, digests(folder), keep=KEEP) == {"model.json": b"{}"}
+@pytest.fixture(params=["sha256", "both"])
+def listing(request, folder) -> Callable[[Path], ModelFiles]:
+    """Lists a folder as a manifest of format 1 does, and as one of format 2."""
+
+    def list_files(of: Path) -> ModelFiles:
+        sha256_by_path = digests(of)
+        blake3_by_path = {path: blake3((of / path).read_bytes()).hexdigest() for path in sha256_by_path}
+        return ModelFiles(
+            folder=of,
+            sha256_by_path=sha256_by_path,
+            blake3_by_path=blake3_by_path if request.param == "both" else {},
+        )
+
+    return list_files
+
+
+def test_intact_folder_gives_the_wanted_bytes(folder, listing):
+    assert read_package(listing(folder), keep=KEEP) == {"model.json": b"{}"}
 
 
 @pytest.mark.parametrize("name", ["extra.txt", ".git", "sub/extra", "sub/.hidden", "MODEL.JSON"])
-def test_file_that_is_not_listed_is_refused(folder, name):
-    listed = digests(folder)
+def test_file_that_is_not_listed_is_refused(folder, listing, name):
+    listed = listing(folder)
     (folder / name).write_bytes(b"")
     with pytest.raises(DataLossError, match="not listed"):
-        read_package(folder, listed, keep=KEEP)
+        read_package(listed, keep=KEEP)
 
 
-def test_missing_changed_and_linked_files_are_refused(folder, tmp_path):
-    listed = digests(folder)
+def test_missing_changed_and_linked_files_are_refused(folder, listing, tmp_path):
+    listed = listing(folder)
     table = folder / "sub" / "table.bin"
     whole = table.read_bytes()
     table.write_bytes(whole[:-1] + b"y")
-    with pytest.raises(DataLossError, match=r"sub/table\.bin: its SHA-256"):
-        read_package(folder, listed, keep=KEEP)
+    with pytest.raises(DataLossError, match=r"sub/table\.bin: its (SHA-256|BLAKE3) is not"):
+        read_package(listed, keep=KEEP)
     table.unlink()
     with pytest.raises(DataLossError, match="missing"):
-        read_package(folder, listed, keep=KEEP)
+        read_package(listed, keep=KEEP)
     (tmp_path / "outside").write_bytes(whole)
     table.symlink_to(tmp_path / "outside")
     with pytest.raises(DataLossError, match="cannot be opened"):
-        read_package(folder, listed, keep=KEEP)
+        read_package(listed, keep=KEEP)
     table.unlink()
     os.mkfifo(table)
     with pytest.raises(DataLossError, match="not a plain file"):
-        read_package(folder, listed, keep=KEEP)
+        read_package(listed, keep=KEEP)
 
 
-def test_linked_folder_and_path_that_leaves_the_folder_are_refused(folder, tmp_path):
-    listed = digests(folder)
+def test_either_digest_alone_refuses_a_file_that_it_is_not_of(folder):
+    sha256_by_path = digests(folder)
+    wrong = ModelFiles(folder=folder, sha256_by_path=sha256_by_path, blake3_by_path=sha256_by_path)
+    with pytest.raises(DataLossError, match=r"model\.json: its BLAKE3 is not"):
+        read_package(wrong, keep=KEEP)
+    with pytest.raises(DataLossError, match="of other files"):
+        read_package(replace(wrong, blake3_by_path={"model.json": sha256_by_path["model.json"]}), keep=KEEP)
+
+
+def test_linked_folder_and_path_that_leaves_the_folder_are_refused(folder, listing, tmp_path):
+    listed = listing(folder)
     (folder / "more").symlink_to(tmp_path)
     with pytest.raises(DataLossError, match="not listed"):
-        read_package(folder, listed, keep=KEEP)
+        read_package(listed, keep=KEEP)
     with pytest.raises(InvalidArgumentError):
-        read_package(folder, {"../x": "0" * 64}, keep=KEEP)
+        read_package(ModelFiles(folder=folder, sha256_by_path={"../x": "0" * 64}), keep=KEEP)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime
 
 import numpy as np
+from blake3 import blake3
 
 from dragoman_models import linear
 from dragoman_models.file_digest import FileDigest, check_files, root_sha256
@@ -85,6 +86,7 @@ class World:
             publisher="trainer/test",
             publish_id=f"publish-{number}",
             nonce="n",
+            blake3=tuple(blake3(files[file.path]).hexdigest() for file in listed),
         )
         self.registry.manifests[tenant, model, number] = sign_manifest(manifest, key or self.key)
         self.registry.files[tenant, model, number] = dict(files)

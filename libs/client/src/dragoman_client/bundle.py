@@ -22,7 +22,7 @@ from pathlib import Path
 from dragoman_common.errors import AlreadyExistsError, DataLossError, InvalidArgumentError
 from dragoman_models.evidence import EvidenceRecord, verify_evidence
 from dragoman_models.fields import Fields
-from dragoman_models.file_digest import MAX_FILES, FileDigest, is_sha256
+from dragoman_models.file_digest import MAX_FILES, FileDigest, is_digest
 from dragoman_models.record import VersionManifest
 from dragoman_models.record_fields import MAX_INTEGER, canonical_json, payload_object
 from dragoman_models.verify import MAX_ENVELOPE_BYTES, VerifyingKeys, verify_manifest, verify_model_bundle
@@ -165,7 +165,7 @@ def _evidence(
     tar: tarfile.TarFile, member: tarfile.TarInfo, keys: VerifyingKeys, manifest: VersionManifest
 ) -> EvidenceRecord:
     digest = member.name.removeprefix(EVIDENCE).removesuffix(".json")
-    if not is_sha256(digest):
+    if not is_digest(digest):
         raise DataLossError(f"{member.name[:200]!r} belongs to no bundle")
     record = verify_evidence(
         _small(tar, member, MAX_ENVELOPE_BYTES),

@@ -18,7 +18,7 @@ from typing import Final
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.names import is_name
 from dragoman_models.fields import Fields, JsonValue
-from dragoman_models.file_digest import MAX_FILE_BYTES, FileDigest, check_files, is_sha256
+from dragoman_models.file_digest import MAX_FILE_BYTES, FileDigest, check_files, is_digest
 from dragoman_models.record_fields import (
     MAX_INTEGER,
     canonical,
@@ -54,7 +54,7 @@ class StoredName:
         if not text.startswith(STORE_PREFIX):
             return None
         name, at, sha256 = text.removeprefix(STORE_PREFIX).partition("@")
-        if not is_name(name) or (at and not is_sha256(sha256)):
+        if not is_name(name) or (at and not is_digest(sha256)):
             raise InvalidArgumentError(
                 f"{text[:160]!r} must be {STORE_PREFIX}NAME, or {STORE_PREFIX}NAME@DIGEST with 64 hexadecimal digits"
             )

@@ -18,7 +18,8 @@ MAX_FILE_BYTES = 1 << 50
 
 # No segment starts with a dot or a dash: neither "..", nor ".git", nor something that a command takes for an option.
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+# Of SHA-256 and of BLAKE3 alike.
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +47,9 @@ def check_path(path: str, *, what: str = "path") -> str:
     return path
 
 
-def is_sha256(text: str) -> bool:
-    """Tell whether the text is 64 lower-case hexadecimal digits."""
-    return _SHA256.fullmatch(text) is not None
+def is_digest(text: str) -> bool:
+    """Tell whether the text is 64 lower-case hexadecimal digits: SHA-256 or BLAKE3."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 def check_files(files: Iterable[FileDigest], *, what: str = "files") -> tuple[FileDigest, ...]:
@@ -66,7 +67,7 @@ def check_files(files: Iterable[FileDigest], *, what: str = "files") -> tuple[Fi
         check_path(file.path, what=f"{what}: path")
         if not 0 <= file.size_bytes <= MAX_FILE_BYTES:
             raise InvalidArgumentError(f"{what}: size_bytes of {file.path} must be from 0 to {MAX_FILE_BYTES}")
-        if not is_sha256(file.sha256):
+        if not is_digest(file.sha256):
             raise InvalidArgumentError(f"{what}: sha256 of {file.path} must be 64 lower-case hexadecimal digits")
         folded = file.path.lower()
         if folded in seen:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
-from dragoman_models.file_digest import is_sha256
+from dragoman_models.file_digest import is_digest
 from dragoman_models.signing import (
     BUNDLE_MEDIA_TYPE,
     IN_TOTO_PAYLOAD_TYPE,
@@ -127,7 +127,7 @@ def _resources(resources: Collection[object]) -> dict[str, str]:
     files: dict[str, str] = {}
     for resource in resources:
         match resource:
-            case {"name": str(name), "digest": str(digest), "algorithm": "sha256"} if is_sha256(digest):
+            case {"name": str(name), "digest": str(digest), "algorithm": "sha256"} if is_digest(digest):
                 if name in files or (name != "." and not _is_plain(name)):
                     raise DataLossError(f"{_WHAT}: {name[:200]!r} is no path, or listed twice")
                 files[name] = digest

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
-from dragoman_models.file_digest import MAX_FILE_BYTES, MAX_FILES, FileDigest, check_files, root_sha256
+from dragoman_models.file_digest import MAX_FILE_BYTES, MAX_FILES, FileDigest, check_files, is_digest, root_sha256
 from dragoman_models.gate_basis import GateBasis, LostEvent, parse_gate_basis, parse_lost_event
 from dragoman_models.package import MAX_LABELS, InputLimits, TokenizerFile
 from dragoman_models.record_fields import (
@@ -28,6 +28,9 @@ from dragoman_models.record_fields import (
 )
 
 VERSION_FORMAT = "dragoman.version/1"
+# Format 2 has a second digest of every file, which a load checks several times as fast (docs/decisions/0017). As with
+# alias events it is a format of its own; a manifest without the digests is written in format 1.
+VERSION_FORMAT_2 = "dragoman.version/2"
 # Format 2 says why the gate let the move pass. It is a format of its own, not an optional key of the first, because a
 # format has one exact set of keys: a reader that does not know of the basis refuses the event by its format's name
 # instead of believing half of it, and whether an event may lack the basis does not depend on who wrote it. An event
@@ -63,6 +66,8 @@ class VersionManifest:
         labels: In the order of the scores.
         publish_id: The publisher's own id of this publish.
         nonce: Drawn by the writer, who knows its own write by it when a reply was lost.
+        blake3: Of files, in their order, in lower-case hex; empty in format 1. The registry computed them from the very
+            bytes whose SHA-256 it checked.
     """
 
     tenant: str
@@ -80,11 +85,20 @@ class VersionManifest:
     publish_id: str
     nonce: str
     lineage: Lineage = field(default_factory=Lineage)
+    blake3: tuple[str, ...] = ()
+
+    @property
+    def blake3_by_path(self) -> dict[str, str]:
+        """The second digest of every file, or of none."""
+        return {file.path: digest for file, digest in zip(self.files, self.blake3, strict=True)} if self.blake3 else {}
 
     def to_payload(self) -> bytes:
         """Write the canonical JSON."""
         content = asdict(self)
-        return canonical_json({**content, "format": VERSION_FORMAT, "publish_time": time_text(self.publish_time)})
+        if not self.blake3:
+            del content["blake3"]
+        name = VERSION_FORMAT_2 if self.blake3 else VERSION_FORMAT
+        return canonical_json({**content, "format": name, "publish_time": time_text(self.publish_time)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,8 +164,11 @@ def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
         InvalidArgumentError: not the one byte form of a manifest: a key unknown, missing or mistyped, another format,
             file names that may not exist, or a root digest that does not follow from the files.
     """
-    top = Fields(payload_object(payload, what), what=what, required=(*VersionManifest.__dataclass_fields__, "format"))
-    top.text("format", choices=(VERSION_FORMAT,))
+    content = payload_object(payload, what)
+    is_second = content.get("format") == VERSION_FORMAT_2
+    keys = [key for key in VersionManifest.__dataclass_fields__ if is_second or key != "blake3"]
+    top = Fields(content, what=what, required=(*keys, "format"))
+    top.text("format", choices=(VERSION_FORMAT, VERSION_FORMAT_2))
     limits = Fields(
         top.raw("input_limits"), what=f"{what}: input_limits", required=tuple(InputLimits.__dataclass_fields__)
     )
@@ -177,7 +194,10 @@ def parse_version_manifest(payload: bytes, *, what: str) -> VersionManifest:
         publish_id=top.text("publish_id"),
         nonce=top.text("nonce"),
         lineage=_lineage(top.raw("lineage"), what),
+        blake3=_blake3(top, what) if is_second else (),
     )
+    if is_second and len(manifest.blake3) != len(manifest.files):
+        raise InvalidArgumentError(f"{what}: blake3 must have one digest for each of files")
     if manifest.root_sha256 != root_sha256(manifest.files):
         raise InvalidArgumentError(f"{what}: root_sha256 does not follow from the files")
     return canonical(manifest, payload, what)
@@ -227,6 +247,13 @@ def _file(value: JsonValue, what: str) -> FileDigest:
         size_bytes=fields.integer("size_bytes", low=0, high=MAX_FILE_BYTES),
         sha256=sha256_field(fields, "sha256"),
     )
+
+
+def _blake3(top: Fields, what: str) -> tuple[str, ...]:
+    digests = tuple(text_value(item, f"{what}: blake3") for item in top.items("blake3", max_items=MAX_FILES))
+    if not all(map(is_digest, digests)):
+        raise InvalidArgumentError(f"{what}: blake3 must hold digests of 64 lower-case hexadecimal digits")
+    return digests
 
 
 def _lineage(value: JsonValue, what: str) -> Lineage:

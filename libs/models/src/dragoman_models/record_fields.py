@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.fields import Fields, JsonValue
-from dragoman_models.file_digest import is_sha256
+from dragoman_models.file_digest import is_digest
 from dragoman_text.strict_json import parse_object
 
 MAX_PAYLOAD_BYTES = 4 << 20
@@ -94,7 +94,7 @@ def sha256_field(fields: Fields, key: str, *, may_be_empty: bool = False) -> str
         InvalidArgumentError: none.
     """
     value = fields.raw(key)
-    if not isinstance(value, str) or not (is_sha256(value) or (may_be_empty and not value)):
+    if not isinstance(value, str) or not (is_digest(value) or (may_be_empty and not value)):
         raise InvalidArgumentError(f"{fields.what}: {key} must be 64 lower-case hexadecimal digits")
     return value
 

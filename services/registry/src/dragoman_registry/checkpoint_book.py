@@ -21,7 +21,7 @@ from typing import Final
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DataLossError, InvalidArgumentError, NotFoundError
 from dragoman_models.fields import Fields
-from dragoman_models.file_digest import FileDigest, is_sha256
+from dragoman_models.file_digest import FileDigest, is_digest
 from dragoman_models.record_fields import (
     MAX_INTEGER,
     canonical,
@@ -139,7 +139,7 @@ class CheckpointBook:
             InvalidArgumentError: it is too large, or not what was announced.
             UnavailableError: the store failed; it may be tried again.
         """
-        if not 1 <= step <= MAX_INTEGER or not is_sha256(sha256):
+        if not 1 <= step <= MAX_INTEGER or not is_digest(sha256):
             raise InvalidArgumentError("checkpoint: step must be at least 1, sha256 64 lower-case hexadecimal digits")
         if not 1 <= size_bytes <= self._max_bytes:
             raise InvalidArgumentError(
@@ -201,7 +201,7 @@ class CheckpointBook:
 
     async def _drop_contents(self, tenant: str, job_id: str, *, kept: frozenset[str]) -> None:
         for name in await self._store.names_below(layout.checkpoint_contents(tenant, job_id)):
-            if is_sha256(name) and name not in kept:
+            if is_digest(name) and name not in kept:
                 await self._store.delete(layout.checkpoint_content(tenant, job_id, name))
 
     async def _sweep(self, tenant: str) -> None:

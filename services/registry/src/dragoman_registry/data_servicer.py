@@ -20,7 +20,7 @@ from dragoman_common.errors import (
     PermissionDeniedError,
 )
 from dragoman_common.names import check_name
-from dragoman_models.file_digest import is_sha256
+from dragoman_models.file_digest import is_digest
 from dragoman_registry import convert, layout
 from dragoman_registry.acting import caller_and_tenant, who
 from dragoman_registry.checkpoint_book import CheckpointBook
@@ -178,7 +178,7 @@ class DataServicer(data_pb2_grpc.DataServiceServicer):
 
 def _wanted(name: str, sha256: str) -> tuple[str, str]:
     check_name(name, field="name")
-    if sha256 and not is_sha256(sha256):
+    if sha256 and not is_digest(sha256):
         raise InvalidArgumentError("sha256 must be empty or 64 lower-case hexadecimal digits")
     return name, sha256
 

@@ -8,7 +8,7 @@ from dragoman.registry.v1 import registry_pb2 as pb
 from dragoman.registry.v1 import registry_pb2_grpc
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_common.names import check_name
-from dragoman_models.file_digest import is_sha256
+from dragoman_models.file_digest import is_digest
 from dragoman_registry.acting import caller_and_tenant
 from dragoman_registry.catalog import Catalog
 from dragoman_registry.lineage import Entry, family, of_data, of_job
@@ -42,7 +42,7 @@ class LineageServicer(registry_pb2_grpc.RegistryServiceServicer):
         if selector == "version":
             entries = family(manifests, request.version)
         elif selector == "data_sha256":
-            if not is_sha256(request.data_sha256):
+            if not is_digest(request.data_sha256):
                 raise InvalidArgumentError("data_sha256 must be 64 lower-case hexadecimal digits")
             entries = of_data(manifests.values(), request.data_sha256)
         elif selector == "job_id" and request.job_id:

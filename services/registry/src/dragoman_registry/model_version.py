@@ -8,14 +8,14 @@ create must be the whole commit.
     PublishRequest, model.json -> VersionManifest -> sign -> object bytes        object bytes -> verify -> StoredVersion
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from dragoman_common.errors import DataLossError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from dragoman_common.names import check_name
 from dragoman_models.fields import Fields
-from dragoman_models.file_digest import FileDigest, check_files, is_sha256, root_sha256
+from dragoman_models.file_digest import FileDigest, check_files, is_digest, root_sha256
 from dragoman_models.package import (
     EVALUATION_FILE,
     MAX_MODEL_JSON_BYTES,
@@ -129,9 +129,15 @@ def check_request(request: PublishRequest, *, max_file_bytes: int, max_version_b
 
 
 def manifest_of(
-    request: PublishRequest, config: ModelConfig, *, number: int, publish_time: datetime, nonce: str
+    request: PublishRequest,
+    config: ModelConfig,
+    blake3_by_path: Mapping[str, str],
+    *,
+    number: int,
+    publish_time: datetime,
+    nonce: str,
 ) -> VersionManifest:
-    """Describe the version that a request and its model.json make.
+    """Describe the version that a request, its model.json and the second digests of its files make.
 
     Raises:
         InvalidArgumentError: model.json names a tokenizer file that is not among the files, or the manifest would be
@@ -155,6 +161,7 @@ def manifest_of(
         publish_id=request.publish_id,
         nonce=nonce,
         lineage=request.lineage,
+        blake3=tuple(blake3_by_path[file.path] for file in request.files),
     )
     if (size := len(manifest.to_payload())) > MAX_MANIFEST_BYTES:
         raise InvalidArgumentError(
@@ -227,7 +234,7 @@ def _check_lineage(lineage: Lineage) -> None:
     for name in ("job_id", "code_revision"):
         if len(getattr(lineage, name)) > _MAX_ID_CHARS:
             raise InvalidArgumentError(f"lineage.{name} must have at most {_MAX_ID_CHARS} characters")
-    if lineage.data_sha256 and not is_sha256(lineage.data_sha256):
+    if lineage.data_sha256 and not is_digest(lineage.data_sha256):
         raise InvalidArgumentError("lineage.data_sha256 must be empty or 64 lower-case hexadecimal digits")
     if not 0 <= lineage.parent_version <= MAX_INTEGER:
         raise InvalidArgumentError(f"lineage.parent_version must be from 0 (none) to {MAX_INTEGER}")

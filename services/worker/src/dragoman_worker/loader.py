@@ -130,6 +130,7 @@ class Loader:
         return ModelFiles(
             folder=folder,
             sha256_by_path={file.path: file.sha256 for file in manifest.files},
+            blake3_by_path=manifest.blake3_by_path,
             architecture=manifest.architecture,
         )
 

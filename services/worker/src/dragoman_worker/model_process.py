@@ -85,7 +85,7 @@ def load_model(files: ModelFiles) -> Model:
         DataLossError: the files are not what their digests say.
         InvalidArgumentError: they are, and are no model that can be run here.
     """
-    content = read_package(files.folder, files.sha256_by_path, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
+    content = read_package(files, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
     config = parse_model_config(content[MODEL_FILE])
     if config.task == EMBEDDING:
         return _Embedding(load_embedder(config, content[WEIGHTS_FILE]))

@@ -7,7 +7,7 @@ process_runner.py; fakes: memory.py.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -21,11 +21,13 @@ class ModelFiles:
     """A folder that holds exactly these files, with these digests.
 
     Attributes:
+        blake3_by_path: Of the same files, or empty; where it is there it is what a load checks.
         architecture: What the manifest says that they are: a hint on what to have ready, never on what to run.
     """
 
     folder: Path
     sha256_by_path: Mapping[str, str]
+    blake3_by_path: Mapping[str, str] = field(default_factory=dict)
     architecture: str = ""
 
 

@@ -42,14 +42,21 @@ def load_request(files: ModelFiles, num_threads: int) -> bytes:
     """Write the first header of a process."""
     return pb.RequestHeader(
         load=pb.LoadRequest(
-            model_folder=str(files.folder), sha256_by_path=files.sha256_by_path, num_threads=num_threads
+            model_folder=str(files.folder),
+            sha256_by_path=files.sha256_by_path,
+            blake3_by_path=files.blake3_by_path,
+            num_threads=num_threads,
         )
     ).SerializeToString()
 
 
 def files_from_pb(request: pb.LoadRequest) -> ModelFiles:
     """Read it."""
-    return ModelFiles(folder=Path(request.model_folder), sha256_by_path=dict(request.sha256_by_path))
+    return ModelFiles(
+        folder=Path(request.model_folder),
+        sha256_by_path=dict(request.sha256_by_path),
+        blake3_by_path=dict(request.blake3_by_path),
+    )
 
 
 def score_request(request_id: int, rows: Sequence[TokenIds]) -> tuple[bytes, bytes]:

@@ -192,4 +192,4 @@ class VersionStarter:
 
 
 def _read_config(files: ModelFiles) -> ModelConfig:
-    return parse_model_config(read_checked(files.folder, MODEL_FILE, files.sha256_by_path))
+    return parse_model_config(read_checked(files, MODEL_FILE))
