@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The trainer's own process, SIGKILLed as a node that dies does it, beside a registry of its own on a folder.
+"""The trainer's own process, killed as a dying node does it or told to stop as a drained one does it, and a registry.
 
 Each next process is what a Job's next pod is: the same job, an empty working folder, and only the registry in common.
 """
@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -179,3 +180,39 @@ async def test_a_killed_training_ends_with_the_same_weights_and_two_pods_make_on
     assert weights == whole["weights_sha256"]
     assert versions[0].lineage.job_id == JOB
     assert "store:toy@" in versions[0].lineage.recipe
+
+
+async def test_a_training_that_is_told_to_stop_loses_no_step_and_ends_with_the_same_weights(pods):
+    draw = random.Random(SEED)
+    whole, _, _ = await pods.to_the_end(job_id="job-" + "b" * 32, model="whole")
+
+    went_on_from = [0]
+    for _ in range(NUM_KILLS):
+        process, scratch = await pods.start()
+        async with asyncio.timeout(DEADLINE_S):
+            num_saved = draw.randrange(1, 5)
+            async for _ in saved_steps(process):
+                num_saved -= 1
+                if not num_saved:
+                    break
+            process.terminate()
+            _, rest = await process.communicate()
+        # 3 is none of the codes that end a Job for good: its next pod comes.
+        assert process.returncode == 3, rest.decode()[-3000:]
+        *_, last = rest.decode().splitlines()
+        stopped_after = int(re.fullmatch(r"cancelled: the process was asked to stop, after step (\d+)", last)[1])
+        assert json.loads((scratch / "result.json").read_text())["outcome"] == "cancelled"
+        assert stopped_after > went_on_from[-1]
+
+        following, _ = await pods.start()
+        async with asyncio.timeout(DEADLINE_S):
+            while (entry := json.loads(await following.stderr.readline()))["message"] != "going on from a checkpoint":
+                pass
+        following.kill()
+        await following.communicate()
+        assert entry["step"] == stopped_after
+        went_on_from.append(stopped_after)
+
+    metrics, result, _ = await pods.to_the_end()
+    assert metrics["weights_sha256"] == whole["weights_sha256"]
+    assert result["published_version"] == 1

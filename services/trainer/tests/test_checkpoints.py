@@ -3,6 +3,7 @@
 """A run that was cut off goes on from its checkpoint, and ends with the weights of one that was not, bit for bit."""
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -11,9 +12,13 @@ import torch
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.local import LocalReporter
+from dragoman_trainer.ports import JobCancelledError
 from dragoman_trainer.recipe import parse_recipe
+from dragoman_trainer.stopping import Stop
 from dragoman_trainer.training import run
 from dragoman_trainer.training_state import TrainingState, dump_state, restore_state
+
+STEPS_PER_EPOCH, NUM_STEPS = 12, 36
 
 
 class CutOffError(Exception):
@@ -77,11 +82,11 @@ RECIPES = {
 
 @pytest.fixture
 def train(rnn_recipe, toy, tmp_path):
-    def train(store, watcher=None, *, interval_steps=3, publisher=None, **overrides):
+    def train(store, watcher=None, *, interval_steps=3, publisher=None, stop=None, **overrides):
         recipe = parse_recipe(rnn_recipe, file="toy.yaml", overrides=overrides)
         output = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
         output.mkdir()
-        checkpointer = Checkpointer(store, interval_s=0, interval_steps=interval_steps) if store else None
+        checkpointer = Checkpointer(store, interval_s=0, interval_steps=interval_steps, stop=stop) if store else None
         result = run(
             recipe,
             rnn_recipe,
@@ -127,6 +132,50 @@ def test_it_does_not_matter_at_which_step(train, cut_off_at):
     whole = train(None, **{"training.epochs": "3"})
     package, _ = train_through(train, Store(), [cut_off_at], **{"training.epochs": "3"})
     assert package == whole
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 11, 12, 13, 24, 36])
+def test_a_run_that_is_told_to_stop_loses_no_step(train, stop_at):
+    whole = train(None, **{"training.epochs": "3"})
+    store, stop = Store(), Stop()
+    told = Watcher()
+    told.report = lambda progress: progress.step == stop_at and stop.on_signal(signal.SIGTERM, None)
+    with pytest.raises(JobCancelledError):
+        train(store, told, interval_steps=0, stop=stop, **{"training.epochs": "3"})
+    # Told while it reported a step, it makes the one that follows, where there is one, and keeps it.
+    saved = min(stop_at + 1, NUM_STEPS)
+    assert list(store.states) == [saved]
+
+    after = Watcher()
+    assert train(store, after, **{"training.epochs": "3"}) == whole
+    # An epoch's last step is told of once dev is measured, which was still to be done.
+    is_to_measure = saved % STEPS_PER_EPOCH == 0 and saved == stop_at + 1
+    assert after.steps[:1] == [saved if is_to_measure else saved + 1][: saved < NUM_STEPS or is_to_measure]
+
+
+def test_a_stop_right_after_a_checkpoint_saves_no_second_one(train):
+    store, stop = Store(), Stop()
+    save = store.save
+
+    def save_and_be_told(step, data):
+        save(step, data)
+        if step == 6:
+            stop.on_signal(signal.SIGTERM, None)
+
+    store.save = save_and_be_told
+    with pytest.raises(JobCancelledError):
+        train(store, interval_steps=3, stop=stop)
+    assert (store.num_saved, max(store.states)) == (3, 7)
+
+
+def test_a_store_that_is_away_holds_up_no_stop(train):
+    store, stop = Store(), Stop()
+    store.is_away = True
+    told = Watcher()
+    told.report = lambda progress: progress.step == 5 and stop.on_signal(signal.SIGTERM, None)
+    with pytest.raises(JobCancelledError):
+        train(store, told, stop=stop)
+    assert store.states == {}
 
 
 def test_a_state_of_another_recipe_is_not_taken_up(train):

@@ -12,6 +12,7 @@ import pytest
 
 from dragoman_trainer.local import LocalReporter, StoppableReporter
 from dragoman_trainer.ports import JobCancelledError, Progress
+from dragoman_trainer.stopping import Stop
 
 
 @pytest.fixture
@@ -147,18 +148,31 @@ def test_a_terminated_run_says_cancelled_and_leaves_no_package(rnn_recipe, toy, 
 
 
 def test_a_stop_whose_exception_was_lost_ends_the_run_at_the_next_report():
-    asked = [False, True]
+    stop = Stop()
     told = []
 
     class Recorder(LocalReporter):
         def report(self, progress):
             told.append(progress.stage)
 
-    reporter = StoppableReporter(Recorder(), lambda: asked.pop(0))
+    reporter = StoppableReporter(Recorder(), stop.check)
     reporter.report(Progress(stage="load", metrics={}))
+    with pytest.raises(JobCancelledError):
+        stop.on_signal(signal.SIGTERM, None)
     with pytest.raises(JobCancelledError):
         reporter.report(Progress(stage="train", metrics={}))
     assert told == ["load"]
+
+
+def test_a_stop_that_is_held_off_ends_the_run_when_it_is_no_more():
+    stop = Stop()
+    with pytest.raises(JobCancelledError), stop.held_off():
+        stop.on_signal(signal.SIGTERM, None)
+        stop.check()
+        held_off_to_the_end = True
+    assert held_off_to_the_end
+    with pytest.raises(ZeroDivisionError), stop.held_off():
+        1 / 0  # noqa: B018  what ends the run otherwise goes before
 
 
 def test_being_told_to_stop_passes_through_whoever_keeps_exceptions():

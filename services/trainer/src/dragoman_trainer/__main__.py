@@ -11,10 +11,8 @@ import os
 import shutil
 import signal
 import sys
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from dragoman_common import logs, settings
@@ -26,6 +24,7 @@ from dragoman_trainer.outcome import Outcome, metrics_json, write_outcome
 from dragoman_trainer.ports import DataSource, JobCancelledError, ProgressReporter, Publisher
 from dragoman_trainer.recipe import Recipe, parse_recipe
 from dragoman_trainer.settings import PREFIX, Settings
+from dragoman_trainer.stopping import Stop
 from dragoman_trainer.training import DATA_FOLDER, RunResult, run
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dragoman_trainer")
 
-_stop_asked = threading.Event()
+_stop = Stop()
 
 SUCCEEDED, FAILED, CANCELLED, UNANSWERED = 0, 1, 3, 4
 
@@ -44,7 +43,7 @@ def main() -> int:
     """Run as the environment says; return the exit status."""
     chosen = settings.load(Settings, os.environ, prefix=PREFIX)
     logs.configure("trainer", chosen.log_level)
-    signal.signal(signal.SIGTERM, _cancel)
+    signal.signal(signal.SIGTERM, _stop.on_signal)
     status = FAILED
     try:
         outcome = Outcome(verdict="failed", message="internal error; see the log")
@@ -79,7 +78,7 @@ def _train(chosen: Settings) -> Outcome:
         # What was fetched is in the store; the folder of an ended run is kept for long.
         stack.callback(shutil.rmtree, chosen.output_dir / DATA_FOLDER, ignore_errors=True)
         platform = _platform(chosen, stack)
-        platform.reporter = StoppableReporter(platform.reporter, _stop_asked.is_set)
+        platform.reporter = StoppableReporter(platform.reporter, _stop.check)
         if platform.publisher is not None and (published := platform.publisher.published()) is not None:
             # Of a process of this job that was lost before it could say so.
             platform.reporter.published(published)
@@ -153,14 +152,9 @@ def _platform(chosen: Settings, stack: ExitStack) -> _Platform:
                 RegistryCheckpoints(registry, token),
                 interval_s=chosen.checkpoint_interval_s,
                 interval_steps=chosen.checkpoint_interval_steps,
+                stop=_stop,
             )
     return platform
-
-
-def _cancel(_signal: int, _frame: FrameType | None) -> None:
-    # What is raised inside of a callback of C code may get lost; the next step then finds this.
-    _stop_asked.set()
-    raise JobCancelledError("the process was asked to stop")
 
 
 if __name__ == "__main__":

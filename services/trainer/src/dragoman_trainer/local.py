@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 
-from dragoman_trainer.ports import JobCancelledError, Progress, ProgressReporter, Published
+from dragoman_trainer.ports import Progress, ProgressReporter, Published
 
 
 class LocalReporter:
@@ -20,15 +20,14 @@ class LocalReporter:
 class StoppableReporter:
     """Passes reports on, and ends the run at the next one once the process was asked to stop."""
 
-    def __init__(self, reporter: ProgressReporter, is_stop_asked: Callable[[], bool]) -> None:
-        """Ask before each report."""
+    def __init__(self, reporter: ProgressReporter, check: Callable[[], None]) -> None:
+        """Call `check` before each report; it raises JobCancelledError."""
         self._reporter = reporter
-        self._is_stop_asked = is_stop_asked
+        self._check = check
 
     def report(self, progress: Progress) -> None:
         """See ProgressReporter."""
-        if self._is_stop_asked():
-            raise JobCancelledError("the process was asked to stop")
+        self._check()
         self._reporter.report(progress)
 
     def published(self, published: Published) -> None:

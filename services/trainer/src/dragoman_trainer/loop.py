@@ -21,7 +21,7 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds
 from dragoman_models.rnn import RnnNetwork, pad
 from dragoman_trainer.batches import num_batches
-from dragoman_trainer.checkpointing import Checkpointer
+from dragoman_trainer.checkpointing import Checkpointer, NoCheckpointer
 from dragoman_trainer.history import EpochMetrics, Step
 from dragoman_trainer.recipe import TrainingRecipe
 from dragoman_trainer.tally import Tally
@@ -56,6 +56,7 @@ def fit(
 
     Raises:
         InvalidArgumentError: the loss became NaN or infinite; the message says at which step.
+        JobCancelledError: the process was asked to stop, and did so after a step, which is saved.
         UnavailableError: the checkpoints cannot be looked for.
     """
     torch.manual_seed(seed)
@@ -70,47 +71,61 @@ def fit(
     state = TrainingState(
         network=network, optimizer=optimizer, scheduler=scheduler, generator=np.random.default_rng(seed)
     )
-    if checkpointer is not None:
-        checkpointer.restore(state)
-    while state.epoch <= recipe.epochs:
-        started = time.perf_counter()
-        network.train()
-        for rows in state.batches(lengths, recipe.batch_size):
-            ids_BT, lengths_B = pad([train.rows[row] for row in rows])
-            labels_B = labels[rows]
-            logits_BC = network(ids_BT, lengths_B)
-            loss_sum = loss_function(logits_BC, labels_B)
-            optimizer.zero_grad(set_to_none=True)
-            (loss_sum / len(rows)).backward()
-            norm = float(nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm))
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
-            state.step += 1
-            state.batch += 1
-            state.tally.add(float(loss_sum.detach()), logits_BC.detach(), labels_B)
-            state.tally.clip(norm, recipe.clip_norm)
-            if not np.isfinite(state.tally.loss_sum):
-                raise InvalidArgumentError(
-                    f"training diverged at step {state.step}: the loss is not finite; lower learning_rate"
-                )
-            if state.batch < steps_per_epoch:
-                on_step(Step(state.step, num_steps, state.epoch, state.tally.loss, None))
-                if checkpointer is not None:
-                    checkpointer.save_if_due(state)
-        metrics = _epoch_metrics(state, measure(network, dev), time.perf_counter() - started)
-        loss = state.tally.loss
-        state.history.append(metrics)
-        if state.best is None or (metrics.dev_accuracy, -metrics.dev_loss) > state.best:
-            state.best = (metrics.dev_accuracy, -metrics.dev_loss)
-            state.best_weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        state.end_epoch()
-        on_step(Step(state.step, num_steps, metrics.epoch, loss, metrics))
-        if checkpointer is not None:
-            checkpointer.save_if_due(state)
+    keeper = checkpointer or NoCheckpointer()
+    keeper.restore(state)
+    with keeper.stops_held_off():
+        while state.epoch <= recipe.epochs:
+            started = time.perf_counter()
+            network.train()
+            for rows in state.batches(lengths, recipe.batch_size):
+                ids_BT, lengths_B = pad([train.rows[row] for row in rows])
+                labels_B = labels[rows]
+                logits_BC = network(ids_BT, lengths_B)
+                loss_sum = loss_function(logits_BC, labels_B)
+                norm = _step(state, loss_sum / len(rows), recipe.clip_norm)
+                state.tally.add(float(loss_sum.detach()), logits_BC.detach(), labels_B)
+                state.tally.clip(norm, recipe.clip_norm)
+                if not np.isfinite(state.tally.loss_sum):
+                    raise InvalidArgumentError(
+                        f"training diverged at step {state.step}: the loss is not finite; lower learning_rate"
+                    )
+                # Before anybody is told of the step: a call may take long, and the process may have seconds.
+                keeper.end_if_asked(state)
+                if state.batch < steps_per_epoch:
+                    on_step(Step(state.step, num_steps, state.epoch, state.tally.loss, None))
+                    keeper.save_if_due(state)
+            metrics = _epoch_metrics(state, measure(network, dev), time.perf_counter() - started)
+            loss = state.tally.loss
+            state.history.append(metrics)
+            _keep_if_best(state, metrics)
+            state.end_epoch()
+            keeper.end_if_asked(state)
+            on_step(Step(state.step, num_steps, metrics.epoch, loss, metrics))
+            keeper.save_if_due(state)
+        keeper.end_if_asked(state)
     network.load_state_dict(state.best_weights)
     network.eval()
     return state.history
+
+
+def _step(state: TrainingState, loss: torch.Tensor, clip_norm: float) -> float:
+    """Make the step and count it; return the gradient's length before it was clipped."""
+    state.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    norm = float(nn.utils.clip_grad_norm_(state.network.parameters(), clip_norm))
+    state.optimizer.step()
+    if state.scheduler is not None:
+        state.scheduler.step()
+    state.step += 1
+    state.batch += 1
+    return norm
+
+
+def _keep_if_best(state: TrainingState, metrics: EpochMetrics) -> None:
+    score = (metrics.dev_accuracy, -metrics.dev_loss)
+    if state.best is None or score > state.best:
+        state.best = score
+        state.best_weights = {name: tensor.detach().clone() for name, tensor in state.network.state_dict().items()}
 
 
 def _epoch_metrics(state: TrainingState, dev: tuple[float, float], duration_s: float) -> EpochMetrics:
