@@ -101,6 +101,17 @@ def test_what_is_scaled_has_no_replicas_of_the_chart(mode, kind):
     assert any(one["metadata"]["name"] == "dragoman-autoscaler" for one in rendered) is (mode == "keda")
 
 
+def test_neither_mode_s_hpa_is_in_the_other_s_way():
+    """An upgrade makes what is new before it takes away what is old, and KEDA's HPA goes with its ScaledObject."""
+    given = "pools[1].min=1"
+    (hpa, _) = scalers(helm.objects(*SCALED, values=("autoscaling=hpa", given)))
+    (scaled, _) = scalers(helm.objects(*SCALED, values=("autoscaling=keda", given)))
+    assert hpa["spec"]["scaleTargetRef"] == scaled["spec"]["scaleTargetRef"]
+    assert scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["name"] != hpa["metadata"]["name"]
+    # What KEDA's webhook looks for, at the HPA that there is.
+    assert hpa["metadata"]["annotations"]["validations.keda.sh/hpa-ownership"] == "false"
+
+
 def test_without_scaling_pools_keep_their_least():
     rendered = helm.objects(*SCALED, values=("autoscaling=none", "pools[0].min=2", "pools[1].min=1"))
     assert scalers(rendered) == []
@@ -125,7 +136,8 @@ def test_what_cannot_be_scaled_is_refused(given, said):
 def test_gateway_autoscaler_and_workers_agree_on_pools_and_models():
     told = {name.removeprefix("dragoman-"): environment(spec) for name, spec in pods(helm.objects(*SCALED))}
     gateway, autoscaler = told["gateway"], told["autoscaler"]
-    assert gateway["DRAGOMAN_GATEWAY_WORKER_TARGETS"] == autoscaler["DRAGOMAN_AUTOSCALER_POOLS"]
+    followed = [gateway["DRAGOMAN_GATEWAY_WORKER_TARGETS"], autoscaler["DRAGOMAN_AUTOSCALER_POOLS"]]
+    assert [[entry.partition("=")[0] for entry in each.split(",")] for each in followed] == [["cpu", "gpu"]] * 2
     pools = [entry.partition("=") for entry in gateway["DRAGOMAN_GATEWAY_POOL_MODELS"].split(",")]
     for pool in ("cpu", "gpu"):
         worker = told[f"worker-{pool}"]
@@ -133,6 +145,28 @@ def test_gateway_autoscaler_and_workers_agree_on_pools_and_models():
         assert worker["DRAGOMAN_WORKER_MODELS"].split(",") == [model for name, _, model in pools if name == pool]
     fields = {WorkerSettings: ("pool", "models"), GatewaySettings: ("pool_models",), AutoscalerSettings: ("pools",)}
     assert all(name in kind.__dataclass_fields__ for kind, names in fields.items() for name in names)
+
+
+def test_gateways_find_workers_that_are_not_ready_and_the_autoscaler_counts_those_that_are():
+    rendered = helm.objects(*SCALED)
+    services = {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "Service"}
+    told = {name: environment(spec) for name, spec in pods(rendered)}
+    followed = {
+        "DRAGOMAN_GATEWAY_WORKER_TARGETS": told["dragoman-gateway"],
+        "DRAGOMAN_AUTOSCALER_POOLS": told["dragoman-autoscaler"],
+    }
+    for variable, environ in followed.items():
+        for entry in environ[variable].split(","):
+            pool, _, place = entry.partition("=")
+            service = services[place.partition(".")[0]]
+            assert (service["clusterIP"], place.rpartition(":")[2]) == ("None", "9000")
+            assert service["selector"]["app.kubernetes.io/component"] == f"worker-{pool}"
+            assert service.get("publishNotReadyAddresses", False) is (variable == "DRAGOMAN_GATEWAY_WORKER_TARGETS")
+    # No others: a tokenizer that is not ready has nothing to say of itself, and calls are spread over every address.
+    assert {name for name, spec in services.items() if spec.get("publishNotReadyAddresses")} == {
+        "dragoman-pool-cpu",
+        "dragoman-pool-gpu",
+    }
 
 
 def test_a_pool_of_everything_is_what_the_minimal_values_give():
