@@ -104,8 +104,8 @@ def main() -> None:
             for one in rendered(parts.environ)
             if one["kind"] in ("Deployment", "StatefulSet")
         }
-        places = {f"dragoman-{name}.{helm.NAMESPACE}.svc:9000": free_port() for name in (*ORDER, "worker-cpu")}
-        places[f"dragoman-worker.{helm.NAMESPACE}.svc:9000"] = places[f"dragoman-worker-cpu.{helm.NAMESPACE}.svc:9000"]
+        places = {f"dragoman-{name}.{helm.NAMESPACE}.svc:9000": free_port() for name in (*ORDER, "pool-cpu")}
+        places[f"dragoman-worker.{helm.NAMESPACE}.svc:9000"] = places[f"dragoman-pool-cpu.{helm.NAMESPACE}.svc:9000"]
         http, ports = free_port(), {}
 
         def environment(pod: dict) -> dict[str, str]:

@@ -27,7 +27,7 @@ Who has a certificate, where it is, and which names it holds.
 {{- $namespace := .root.Release.Namespace -}}
 {{- $hosts := list -}}
 {{- if eq .service "worker" -}}
-{{- range .root.Values.pools }}{{ $hosts = append $hosts (printf "%s-worker-%s" $name .name) }}{{ end -}}
+{{- range .root.Values.pools }}{{ $hosts = concat $hosts (list (printf "%s-worker-%s" $name .name) (printf "%s-pool-%s" $name .name)) }}{{ end -}}
 {{- else if ne .service "keda" -}}
 {{- $hosts = append $hosts (printf "%s-%s" $name .service) -}}
 {{- end -}}
