@@ -60,11 +60,9 @@ def connected(target: str, settings) -> grpc.Channel:
 def ask(options, token: str, rows, tally: Tally, stop: threading.Event, number: int) -> None:
     """One caller: one call at a time, at its pace, over a connection that it shares with nobody."""
     rng = random.Random(number)
-    settings = [
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.max_reconnect_backoff_ms", 500),
-        ("grpc.enable_retries", 0),
-    ]
+    # No retry policy. What no server has taken, gRPC itself sends again, as it does for every client that has not
+    # switched that off: it is how a connection that has come of age loses no call.
+    settings = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
     with connected(options.target, settings) as channel:
         stub = pb_grpc.GatewayServiceStub(channel)
         due_s = time.monotonic() + rng.random() * options.every_s
