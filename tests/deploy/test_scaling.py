@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pools: which models each holds, and what scales it, in each of the three ways."""
 
+import json
+import math
+
 import pytest
 
 from dragoman_autoscaler.settings import Settings as AutoscalerSettings
@@ -131,6 +134,39 @@ def test_what_cannot_be_scaled_is_refused(given, said):
     refused = helm.template(*SCALED, values=given)
     assert refused.returncode
     assert said in refused.stderr
+
+
+MOST_HELD = GatewaySettings.__dataclass_fields__["max_held_calls"].default
+MOST_WAITING = WorkerSettings.__dataclass_fields__["max_waiting_requests"].default
+
+
+def the_least_that_takes(held):
+    """MAX_WAITING_REQUESTS of a worker that has room for so many calls of one tenant."""
+    return math.ceil(held / WorkerSettings.__dataclass_fields__["max_tenant_share"].default)
+
+
+@pytest.mark.parametrize(
+    ("held", "worker", "least", "is_refused"),
+    [
+        (MOST_WAITING * 4 // 5, {}, 1, False),
+        (MOST_WAITING * 4 // 5 + 1, {}, 1, True),
+        (None, {"MAX_WAITING_REQUESTS": the_least_that_takes(MOST_HELD)}, 1, False),
+        (None, {"MAX_WAITING_REQUESTS": the_least_that_takes(MOST_HELD) - 1}, 1, True),
+        (None, {"MAX_TENANT_SHARE": 0.6}, 1, True),
+        # The least of all pools counts, and of a pool at zero one worker comes first.
+        (MOST_WAITING * 8 // 5, {}, 2, False),
+        (MOST_WAITING * 8 // 5 + 1, {}, 2, True),
+        (MOST_WAITING * 4 // 5 + 1, {}, 0, True),
+    ],
+)
+def test_no_more_calls_are_held_than_the_first_workers_take(held, worker, least, is_refused, tmp_path):
+    gateway = {} if held is None else {"MAX_HELD_CALLS": str(held)}
+    given = {"gateway": gateway, "worker": {name: str(value) for name, value in worker.items()}}
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps({service: {"settings": settings} for service, settings in given.items()}))
+    rendered = helm.template(*SCALED, file, values=("pools[0].min=3", f"pools[1].min={least}"))
+    assert bool(rendered.returncode) is is_refused, rendered.stderr
+    assert ("gateway.settings.MAX_HELD_CALLS: " in rendered.stderr) is is_refused
 
 
 def test_gateway_autoscaler_and_workers_agree_on_pools_and_models():
