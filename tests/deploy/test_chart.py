@@ -228,7 +228,12 @@ def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rende
     if tokens:
         assert tokens == {"dragoman-launcher"}
         rights = {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]}
-        assert set(rights) == {"jobs", "pods", "pods/log", "services"}
+        assert set(rights) == {"jobs", "pods", "pods/log", "services", "configmaps", "leases"}
+        # What a job left is kept, whoever asks; and the only Lease that it may change is its own.
+        assert "delete" not in rights["configmaps"] | rights["leases"]
+        assert [
+            rule.get("resourceNames") for rule in rules if "update" in rule["verbs"] and "leases" in rule["resources"]
+        ] == [["dragoman-launcher"]]
         assert {one["metadata"]["namespace"] for one in roles} <= {"training", "dragoman-test-training", helm.NAMESPACE}
     else:
         assert rules == []

@@ -142,7 +142,7 @@ def test_without_a_storage_class_nothing_is_claimed_and_with_one_everything_is()
         return {one["metadata"]["name"] for one in found if one.get("spec", {}).get("volumeClaimTemplates")}
 
     parts = {f"dragoman-{part}" for part in ("minio", "kafka", "postgres")}
-    kept = {"dragoman-gateway", "dragoman-registry", "dragoman-launcher"}
+    kept = {"dragoman-gateway", "dragoman-registry"}
     assert claims() == set()
     assert claims("storageClass=fast") == kept
     assert claims("storageClass=", "evaluation.storage=8Gi") == kept | parts

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.launcher.tests import kubernetes_schemas
 
-KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service"}
+KINDS = {"jobs": "Job", "pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "leases": "Lease"}
+GROUPS = {"jobs": "/apis/batch/v1", "leases": "/apis/coordination.k8s.io/v1"}
 ISSUER = "https://cluster.example"
 KIND = web.RequestKey("kind", str)
 NOW = "2026-01-01T00:00:00Z"
@@ -247,12 +248,12 @@ class FakeCluster:
     def application(self):
         app = web.Application(middlewares=[self.faults])
         for plural in KINDS:
-            group = "/apis/batch/v1" if plural == "jobs" else "/api/v1"
-            path = f"{group}/namespaces/{{namespace}}/{plural}"
+            path = f"{GROUPS.get(plural, '/api/v1')}/namespaces/{{namespace}}/{plural}"
             app.router.add_get(path, self.list)
             app.router.add_post(path, self.create)
             app.router.add_get(path + "/{name}", self.get)
             app.router.add_delete(path + "/{name}", self.delete)
+            app.router.add_put(path + "/{name}", self.replace)
         app.router.add_get("/api/v1/namespaces/{namespace}/pods/{name}/log", self.log)
         app.router.add_get("/.well-known/openid-configuration", self.configuration)
         app.router.add_get("/openid/v1/jwks", self.jwks)
@@ -294,11 +295,25 @@ class FakeCluster:
             return web.json_response(status(422, "Invalid", error.message), status=422)
         if self.named(manifest["kind"], manifest["metadata"]["name"]) is not None:
             return web.json_response(status(409, "AlreadyExists"), status=409)
-        manifest["metadata"] |= {"uid": self.new_uid(), "creationTimestamp": NOW}
+        manifest["metadata"] |= {
+            "uid": self.new_uid(),
+            "creationTimestamp": NOW,
+            "namespace": request.match_info["namespace"],
+        }
         self.put(manifest, "ADDED")
         if manifest["kind"] == "Job":
             self.spawn(self.control(manifest))
         return web.json_response(self.shown(manifest), status=201)
+
+    async def replace(self, request):
+        manifest, found = await request.json(), self.named(request[KIND], request.match_info["name"])
+        if found is None:
+            return web.json_response(status(404, "NotFound"), status=404)
+        if manifest["metadata"].get("resourceVersion") != found["metadata"]["resourceVersion"]:
+            return web.json_response(status(409, "Conflict"), status=409)
+        kubernetes_schemas.check(manifest)
+        self.put(manifest)
+        return web.json_response(self.shown(manifest))
 
     def shown(self, manifest):
         return {key: value for key, value in manifest.items() if key != "killed"}

@@ -28,5 +28,5 @@ def _validator(kind, version):
 
 def check(manifest, version=VERSIONS[-1]):
     """Raise a ValidationError when the object does not have its kind's form."""
-    group = manifest["apiVersion"].replace("/", "-")
+    group = manifest["apiVersion"].replace(".k8s.io", "").replace("/", "-")
     _validator(f"{manifest['kind'].lower()}-{group}", version).validate(manifest)

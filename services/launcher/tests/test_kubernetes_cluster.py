@@ -62,7 +62,7 @@ class TestKubernetesJobRunnerOnACluster(JobRunnerContract):
     deadline_s = DEADLINE_S
 
     @pytest.fixture
-    async def runner(self, tmp_path):
+    async def runner(self):
         settings = ClusterSettings(
             namespace=os.environ.get("DRAGOMAN_TEST_NAMESPACE", "default"),
             image=os.environ["DRAGOMAN_TEST_POD_IMAGE"],
@@ -77,7 +77,6 @@ class TestKubernetesJobRunnerOnACluster(JobRunnerContract):
             api=self.api,
             cluster=settings,
             terms=JobTerms(command=("sh", "-c", TRAINER), max_job_s=3600, grace_s=5),
-            jobs_dir=tmp_path,
             places=lambda: Places(data_dir="", launcher_target="launcher:1", registry_target="registry:1"),
         )
         await runner.open()

@@ -39,14 +39,12 @@ async def runners(cluster, tmp_path):
                 api=api,
                 cluster=settings,
                 terms=JobTerms(command=("trainer",), max_job_s=3600, grace_s=5),
-                jobs_dir=tmp_path / "jobs",
                 places=lambda: Places(data_dir="", launcher_target="launcher:1", registry_target="registry:1"),
             )
             await runner.open()
             made.append(runner)
             return runner
 
-        (tmp_path / "jobs").mkdir()
         yield make
         for runner in made:
             await runner.close()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The launcher as a process that runs its jobs on a cluster: told to stop, killed, and without what it had kept."""
 
-import shutil
 import signal
 import sys
 from urllib.parse import quote
@@ -34,8 +33,8 @@ async def home(tmp_path, cluster, eventually):
     async with serving(cluster, tmp_path) as kubeconfig:
         made = Home(folder, (sys.executable,), eventually)
         # The data sets are in the pods' claim alone, and the command is the image's.
-        shutil.rmtree(folder / "data/r8")
-        del made.environ["DRAGOMAN_LAUNCHER_COMMAND"]
+        for variable in ("COMMAND", "JOBS_DIR", "DATA_DIR"):
+            del made.environ[f"DRAGOMAN_LAUNCHER_{variable}"]
         made.environ |= {
             "DRAGOMAN_LAUNCHER_JOBS_URL": f"kubernetes://training?image={IMAGE}&kubeconfig={quote(str(kubeconfig))}",
             "DRAGOMAN_LAUNCHER_ADVERTISED_TARGET": "launcher.dragoman:9000",
@@ -74,13 +73,13 @@ async def test_a_job_goes_on_without_a_launcher_and_the_next_one_sees_its_end(ho
 
 
 @pytest.mark.slow
-async def test_a_launcher_that_lost_its_folder_finds_its_jobs_in_the_cluster(home, cluster):
+async def test_a_launcher_that_lost_its_records_finds_its_jobs_by_their_own(home, cluster):
     async with home.launcher() as (process, stub):
         job = (await submit(stub)).job
         pod = await running_pod(home, cluster, job)
         process.kill()
         await process.wait()
-    shutil.rmtree(home.folder / "jobs")
+    del cluster.objects["ConfigMap", f"{job.id}-record"]
 
     async with home.launcher() as (_, stub):
         again = await submit(stub)

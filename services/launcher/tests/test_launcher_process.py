@@ -198,5 +198,20 @@ def test_wrong_settings_are_all_named_at_once(tmp_path):
     )
 
     assert done.returncode == 2
-    for said in ("MAX_RUNNING: 'many' is not a number", "COLOUR: no such setting", "JOBS_DIR: required, and not set"):
+    for said in ("MAX_RUNNING: 'many' is not a number", "COLOUR: no such setting", "EVENTS_URL: required, and not set"):
         assert said in done.stderr
+
+
+def test_a_launcher_of_processes_says_that_it_needs_a_folder(home):
+    del home.environ["DRAGOMAN_LAUNCHER_JOBS_DIR"]
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "dragoman_launcher"],
+        env=home.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    assert "with jobs_url=process://, set jobs_dir" in done.stderr

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import os
+import secrets
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dragoman.launcher.v1 import launcher_pb2_grpc
 from dragoman_common import logs, settings, telemetry
@@ -35,17 +37,22 @@ from dragoman_launcher.process import ProcessJobRunner
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.quota import Quotas
 from dragoman_launcher.registry_client import RegistryDataSets
-from dragoman_launcher.servicer import POLICY, LauncherServicer
+from dragoman_launcher.servicer import LOG_POLL_S, POLICY, LauncherServicer
 from dragoman_launcher.settings import LauncherSettings
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
 from dragoman_launcher.trainer_check import PodRecipeChecker, TrainerRecipeChecker
 from dragoman_launcher.trainer_environment import Places
 
+if TYPE_CHECKING:
+    from dragoman_launcher.lease import Leadership
+
 PREFIX = "DRAGOMAN_LAUNCHER_"
 TOKEN_MARGIN_S = 3600
 """A token outlives the longest job by this, for what the job does when it is told to stop."""
 ANNOUNCE_WAIT_S = 5.0
+CLUSTER_LOG_POLL_S = 1.0
+"""How often a followed log is looked for in the cluster, which is asked for it over the network."""
 
 logger = logging.getLogger("dragoman_launcher")
 
@@ -68,16 +75,13 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
     key = ServiceKey.load(own.server.key_file)
     token = _job_tokens(key, own, clock)
     cluster = parse_jobs_url(own.jobs_url)
-    store = FolderJobStore(own.jobs_dir.absolute()).lock()
-    log = open_log(own.events_url, own.kafka)
-    catalogue = JobCatalogue(store)
     others = ServiceTokenAuthenticator(trust, audience="launcher")
     if cluster is None:
         backend = _processes(own, environ, token, others)
     else:
-        backend = await _cluster(
-            own, cluster, catalogue=catalogue, store=store, token=token, others=others, clock=clock
-        )
+        backend = await _cluster(own, cluster, token=token, others=others, clock=clock)
+    store, catalogue = backend.store, backend.catalogue
+    log = open_log(own.events_url, own.kafka)
     registry = connect(
         own.registry_target, audience="registry", tokens=KeyTokens(key, clock=clock), tls=own.server.tls.channels()
     )
@@ -107,7 +111,7 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         data_sets=RegistryDataSets(registry),
         clock=clock,
         # A pod sees the data sets of its claim, which the launcher need not.
-        data_dir=own.data_dir.absolute() if cluster is None else None,
+        data_dir=own.data_dir.absolute() if cluster is None and own.data_dir is not None else None,
         max_recipe_bytes=own.max_recipe_bytes,
         max_jobs=own.max_jobs,
     )
@@ -118,16 +122,34 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         runner=backend.runner,
         clock=clock,
         exchange=backend.exchange,
+        log_poll_s=backend.log_poll_s,
     )
 
     async def stop_jobs() -> None:
-        if cluster is None:
-            # Before calls drain: whoever follows a job's log waits for the job's end.
-            await supervisor.drain("launcher stopped")
-        else:
-            # The cluster runs them, also while a launcher is replaced.
-            supervisor.hold()
+        # Before calls drain: whoever follows a job's log waits for the job's end.
+        await supervisor.drain("launcher stopped")
         await announcer.drained(ANNOUNCE_WAIT_S)
+
+    async def lead() -> None:
+        try:
+            await supervisor.open()
+            await announcer.run()
+        finally:
+            await supervisor.step_down()
+            await backend.release()
+
+    def see(job: TrainingJob) -> None:
+        catalogue.take(job)
+        supervisor.notice(job)
+
+    leadership = backend.leadership(lead) if backend.leadership is not None else None
+
+    async def stop_leading() -> None:
+        # The cluster runs the jobs, also while a launcher is replaced, and the next one need not wait.
+        if leadership is not None:
+            if leadership.is_leading:
+                await announcer.drained(ANNOUNCE_WAIT_S)
+            await leadership.stop()
 
     await supervisor.load()
     measure(catalogue, queue, telemetry.meter("dragoman_launcher"))
@@ -138,16 +160,22 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
             authenticator=backend.authenticator,
             policy=POLICY,
             # Only once the port is bound can a job be told where to report.
-            readiness=supervisor.open,
-            background=[announcer.run(), *(run() for run in backend.background)],
-            on_stop=stop_jobs,
+            readiness=supervisor.open if leadership is None else None,
+            background=[
+                announcer.run() if leadership is None else leadership.run(),
+                *(run(see) for run in backend.background),
+            ],
+            on_stop=stop_jobs if leadership is None else stop_leading,
         )
     finally:
         await supervisor.close()
         await backend.close()
         await registry.close()
         await asyncio.to_thread(log.close)
-        store.close()
+
+
+async def _nothing() -> None:
+    """Nobody else takes the jobs over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +183,18 @@ class _Backend:
     """What differs between processes and a cluster."""
 
     runner: JobRunner
+    store: JobStore
+    catalogue: JobCatalogue
     checker: RecipeChecker
     authenticator: Authenticator
     close: Callable[[], Awaitable[None]]
+    log_poll_s: float = LOG_POLL_S
     exchange: PodTokenExchange | None = None
-    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    background: tuple[Callable[[Callable[[TrainingJob], None]], Coroutine[Any, Any, None]], ...] = ()
+    """Each told of what other launchers change."""
+    leadership: Callable[[Callable[[], Coroutine[Any, Any, None]]], "Leadership"] | None = None
+    """Several launchers share the jobs: makes what decides which of them leads. None: there is one."""
+    release: Callable[[], Awaitable[None]] = _nothing
 
 
 def _job_tokens(key: ServiceKey, own: LauncherSettings, clock: Clock) -> Callable[[TrainingJob], tuple[str, datetime]]:
@@ -187,6 +222,9 @@ def _processes(
     token: Callable[[TrainingJob], tuple[str, datetime]],
     others: Authenticator,
 ) -> _Backend:
+    if own.jobs_dir is None or own.data_dir is None:
+        raise FailedPreconditionError("jobs_dir and data_dir are needed for jobs that run as processes.")
+    store = FolderJobStore(own.jobs_dir.absolute()).lock()
     command = own.command or (sys.executable, "-P", "-m", "dragoman_trainer")
     processes = ProcessJobRunner(
         jobs_dir=own.jobs_dir.absolute(),
@@ -201,16 +239,22 @@ def _processes(
 
     async def close() -> None:
         processes.close()
+        store.close()
 
-    return _Backend(runner=processes, checker=checker, authenticator=others, close=close)
+    return _Backend(
+        runner=processes,
+        store=store,
+        catalogue=JobCatalogue(store),
+        checker=checker,
+        authenticator=others,
+        close=close,
+    )
 
 
 async def _cluster(
     own: LauncherSettings,
     cluster: ClusterSettings,
     *,
-    catalogue: JobCatalogue,
-    store: JobStore,
     token: Callable[[TrainingJob], tuple[str, datetime]],
     others: Authenticator,
     clock: Clock,
@@ -218,7 +262,9 @@ async def _cluster(
     # Late: a laptop needs no Kubernetes client, and importing it takes a second.
     try:
         from dragoman_launcher.cluster_api import ClusterApi
+        from dragoman_launcher.cluster_store import ClusterJobStore
         from dragoman_launcher.kubernetes_jobs import KubernetesJobRunner
+        from dragoman_launcher.lease import Leadership
         from dragoman_launcher.pod_tokens import PodTokenAuthenticator
     except ModuleNotFoundError as error:
         raise FailedPreconditionError(
@@ -233,10 +279,11 @@ async def _cluster(
             max_job_s=own.max_job_s,
             grace_s=max(1, -(-own.cancel_grace_ms // 1000)),
         ),
-        jobs_dir=own.jobs_dir.absolute(),
         places=lambda: _places(own),
     )
     await runner.open()
+    store = ClusterJobStore(api, clock)
+    catalogue = JobCatalogue(store)
     try:
         for spec in await runner.recorded():
             if await store.create(spec):
@@ -245,19 +292,25 @@ async def _cluster(
         await runner.close()
         raise
     pods = PodTokenAuthenticator(api=api, cluster=cluster, others=others, clock=clock)
+    holder = f"{socket.gethostname()}_{secrets.token_hex(8)}"
     return _Backend(
         runner=runner,
+        store=store,
+        catalogue=catalogue,
+        log_poll_s=CLUSTER_LOG_POLL_S,
         checker=PodRecipeChecker(),
         authenticator=pods,
         close=runner.close,
         exchange=PodTokenExchange(api=api, catalogue=catalogue, token=token),
-        background=(pods.run,),
+        background=(lambda _see: pods.run(), store.follow),
+        leadership=lambda lead: Leadership(api, holder=holder, clock=clock, lead=lead),
+        release=runner.release,
     )
 
 
 def _places(own: LauncherSettings) -> Places:
     return Places(
-        data_dir=str(own.data_dir.absolute()),
+        data_dir=str(own.data_dir.absolute()) if own.data_dir is not None else "",
         launcher_target=own.advertised_target or _bound_target(own),
         registry_target=own.registry_target,
         tls_ca_file=str(own.server.tls.tls_ca_file.absolute()) if own.server.tls.tls_ca_file else "",

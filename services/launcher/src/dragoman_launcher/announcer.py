@@ -32,7 +32,8 @@ class Announcer:
         self._told = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        catalogue.listen(self.told)
+        # Also of what other launchers change: they may be gone before they have announced it.
+        catalogue.listen(self.told, to_others=True)
 
     def told(self, job: TrainingJob) -> None:
         self._waiting[job.id] = None
@@ -42,6 +43,8 @@ class Announcer:
     async def run(self) -> None:
         """Announce what is told, for as long as this runs. Retries with growing delays, never gives up."""
         delay_s = FIRST_RETRY_DELAY_S
+        if self._waiting:
+            self._told.set()
         while True:
             await self._told.wait()
             self._told.clear()
@@ -69,12 +72,14 @@ class Announcer:
     async def _announce(self, job_id: str) -> None:
         # Taken out first: a change that comes while this one is written puts the job back.
         self._waiting.pop(job_id, None)
+        is_done = False
         try:
             job = self._catalogue.find(job_id)
-            if job is None or job.sequence <= await self._store.announced(job_id):
-                return
-            await self._events.announce(job)
-            await self._store.announced(job_id, job.sequence)
-        except DragomanError:
-            self._waiting[job_id] = None
-            raise
+            if job is not None and job.sequence > await self._store.announced(job_id):
+                await self._events.announce(job)
+                await self._store.announced(job_id, job.sequence)
+            is_done = True
+        finally:
+            # Also when this is cancelled: a launcher that leads again goes on where it was.
+            if not is_done:
+                self._waiting[job_id] = None

@@ -17,12 +17,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
-from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError
-from dragoman_launcher.job import TrainingJob, is_job_id
+from dragoman_common.errors import AbortedError, InvalidArgumentError, NotFoundError, UnavailableError
+from dragoman_launcher.job import Progress, TrainingJob, is_job_id
 from dragoman_launcher.ports import JobStore
 
 DEFAULT_PAGE_SIZE: Final = 100
 MAX_PAGE_SIZE: Final = 1000
+MAX_TRIES: Final = 8
 
 
 class JobNotFoundError(NotFoundError):
@@ -37,19 +38,35 @@ class JobCatalogue:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._listeners: list[Callable[[TrainingJob], None]] = []
+        self._listeners_to_others: list[Callable[[TrainingJob], None]] = []
 
-    def listen(self, listener: Callable[[TrainingJob], None]) -> None:
-        """Call `listener` after each kept change (not for progress)."""
+    def listen(self, listener: Callable[[TrainingJob], None], *, to_others: bool = False) -> None:
+        """Call `listener` after each change that is kept here, and `to_others` of those by others. Not for progress."""
         self._listeners.append(listener)
+        if to_others:
+            self._listeners_to_others.append(listener)
 
     def add(self, job: TrainingJob) -> None:
         """Show a job that the store has."""
+        if self._add(job):
+            for listener in self._listeners:
+                listener(job)
+
+    def _add(self, job: TrainingJob) -> bool:
         if job.id in self._jobs:
-            return
+            return False
         self._jobs[job.id] = job
         insort(self._order[job.spec.tenant], _order_key(job))
-        for listener in self._listeners:
-            listener(job)
+        return True
+
+    def take(self, job: TrainingJob) -> None:
+        """Show what somebody else has kept, if it is newer than what is shown."""
+        shown = self._jobs.get(job.id)
+        if not self._add(job):
+            self._show(job)
+        if shown is None or job.sequence > shown.sequence:
+            for listener in self._listeners_to_others:
+                listener(self._jobs[job.id])
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -72,6 +89,17 @@ class JobCatalogue:
         if job is None or job.spec.tenant != tenant:
             raise JobNotFoundError(f"There is no job {job_id[:64]!r}.")
         return job
+
+    async def seek(self, tenant: str, job_id: str) -> TrainingJob:
+        """As `get`; a job that is not shown is looked for in the store, where another launcher may have put it now.
+
+        Raises:
+            JobNotFoundError: as `get`.
+            UnavailableError: the store does not answer.
+        """
+        if job_id not in self._jobs and is_job_id(job_id) and (kept := await self._store.load(job_id)) is not None:
+            self.take(kept)
+        return self.get(tenant, job_id)
 
     def page(self, tenant: str, page_size: int, page_token: str) -> tuple[list[TrainingJob], str]:
         """The tenant's jobs, newest first, and the token of the next page ("" on the last).
@@ -105,17 +133,23 @@ class JobCatalogue:
             moved = move(job)
             if moved is job:
                 return job
-            try:
-                await self._store.append(moved)
-            except AbortedError:
-                # An earlier try was kept although it raised, so the disk is ahead: take that, then move from there.
-                kept = await self._store.load(job_id)
-                if kept is None:
-                    raise
-                self._show(replace(kept, progress=job.progress))
-                moved = move(self._jobs[job_id])
-                if moved is not self._jobs[job_id]:
+            for _ in range(MAX_TRIES):
+                try:
                     await self._store.append(moved)
+                    break
+                except AbortedError:
+                    # An earlier try was kept although it raised, or another launcher was first: take that, and move
+                    # from there.
+                    kept = await self._store.load(job_id)
+                    if kept is None:
+                        raise
+                    self._show(kept)
+                    job = self._jobs[job_id]
+                    moved = move(job)
+                    if moved is job:
+                        break
+            else:
+                raise UnavailableError(f"Job {job_id} is changed by others all the time; try again.")
             self._show(moved)
         for listener in self._listeners:
             listener(moved)
@@ -154,9 +188,18 @@ class JobCatalogue:
         return self._jobs[job_id]
 
     def _show(self, job: TrainingJob) -> None:
-        self._jobs[job.id] = job
+        shown = self._jobs[job.id]
+        # What is told twice, or late, takes nothing back.
+        newer = shown if shown.sequence > job.sequence else job
+        self._jobs[job.id] = replace(newer, progress=_newest(shown.progress, job.progress))
         for changed in self._watchers.get(job.id, ()):
             changed.set()
+
+
+def _newest(one: Progress | None, other: Progress | None) -> Progress | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one if one.report_time > other.report_time else other
 
 
 def _order_key(job: TrainingJob) -> tuple[str, str]:

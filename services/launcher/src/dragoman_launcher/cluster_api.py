@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The few things that the launcher asks of a Kubernetes API server, in plain dicts.
 
-    create, get, delete, list of Jobs, Pods, Services in one namespace; watch; a pod's log; the keys of its tokens
+    create, get, replace, delete, list of objects in one namespace; watch; a pod's log; the keys of its tokens
 
 Owns the connection, its credentials, and what an answer's status means: `None` or False for what is absent or there
 already, GoneError for a version too old to watch from, RefusedError for what repeating does not cure, UnavailableError
@@ -30,6 +30,8 @@ _PATHS: Final = {
     "Job": "/apis/batch/v1/namespaces/{}/jobs",
     "Pod": "/api/v1/namespaces/{}/pods",
     "Service": "/api/v1/namespaces/{}/services",
+    "ConfigMap": "/api/v1/namespaces/{}/configmaps",
+    "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
 }
 _LATER: Final = frozenset({401, 403, 408, 429})
 """A credential that has just been rotated counts as "later", too, and so does a right to read that was taken away: no
@@ -103,6 +105,17 @@ class ClusterApi:
         status, said = await self._ask("GET", f"{self._paths[kind]}/{name}")
         if status == 404:
             return None
+        _check(status, said)
+        return said
+
+    async def replace(self, manifest: Manifest) -> Manifest | None:
+        """Change an object that is as it was read; None when it is not any more, and nothing was changed."""
+        path = f"{self._paths[manifest['kind']]}/{manifest['metadata']['name']}"
+        status, said = await self._ask("PUT", path, body=manifest)
+        if status in {404, 409}:
+            return None
+        if status == 403:
+            raise RefusedError(_said(status, said))
         _check(status, said)
         return said
 

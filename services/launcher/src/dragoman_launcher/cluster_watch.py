@@ -60,16 +60,25 @@ class ClusterWatch:
         selector: which of them.
         pulse: beaten after every change.
         on_removed: told the last state of an object that has gone.
+        on_seen: told each object, whole, when it is seen first and after each change.
     """
 
     def __init__(
-        self, api: Listing, kind: str, selector: str, pulse: Pulse, on_removed: Callable[[Manifest], None]
+        self,
+        api: Listing,
+        kind: str,
+        selector: str,
+        pulse: Pulse,
+        on_removed: Callable[[Manifest], None],
+        *,
+        on_seen: Callable[[Manifest], None] = lambda _found: None,
     ) -> None:
         self._api = api
         self._kind = kind
         self._selector = selector
         self._pulse = pulse
         self._on_removed = on_removed
+        self._on_seen = on_seen
         self._version = ""
         self._delay_s = FIRST_DELAY_S
         self.objects: dict[str, Manifest] = {}
@@ -96,7 +105,10 @@ class ClusterWatch:
     async def _follow(self) -> None:
         if not self._version:
             listing = await self._api.list(self._kind, self._selector)
-            self._replace({item["metadata"]["name"]: _kept(item) for item in listing.get("items") or []})
+            items = listing.get("items") or []
+            self._replace({item["metadata"]["name"]: _kept(item) for item in items})
+            for item in items:
+                self._on_seen(item)
             self._version = listing["metadata"]["resourceVersion"]
         async for event in self._api.watch(self._kind, self._selector, self._version):
             self._delay_s = FIRST_DELAY_S
@@ -116,6 +128,7 @@ class ClusterWatch:
         self._version = what["metadata"]["resourceVersion"]
         if event["type"] in {"ADDED", "MODIFIED"}:
             self.objects[what["metadata"]["name"]] = what
+            self._on_seen(event["object"])
         elif event["type"] == "DELETED":
             self.objects.pop(what["metadata"]["name"], None)
             self._on_removed(what)

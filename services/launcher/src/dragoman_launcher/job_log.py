@@ -33,7 +33,12 @@ def read_log(path: Path, offset_bytes: int, max_bytes: int) -> bytes:
 def log_tail(path: Path) -> str:
     """The last lines, decoded, without control characters other than line ends and tabs."""
     size = log_bytes(path)
-    text = read_log(path, max(0, size - TAIL_BYTES), TAIL_BYTES).decode(errors="replace")
+    return last_lines(read_log(path, max(0, size - TAIL_BYTES), TAIL_BYTES))
+
+
+def last_lines(data: bytes) -> str:
+    """The same of what was read."""
+    text = data[-TAIL_BYTES:].decode(errors="replace")
     # A progress bar rewrites its line with carriage returns: what was overwritten is not worth a line.
     lines = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n")]
     clean = ["".join(c for c in line if c.isprintable() or c == "\t") for line in lines]

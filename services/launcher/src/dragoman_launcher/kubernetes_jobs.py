@@ -7,25 +7,27 @@
     wait:  watched Job complete, failed or gone -> rest of the log -> Service deleted -> Outcome
     stop:  stop mark (create-only, stays) -> Job deleted with its pods -> gone
 
-The cluster is the state: nothing here must survive a restart but the archived logs. Start and stop write first and look
-afterwards, so that of two that race at least one sees the other. A server that does not answer is asked until it does:
+The cluster is the state: nothing here must survive a restart. One launcher at a time starts, waits and archives
+(lease.py); each may stop a job and read its log. Start and stop write first and look afterwards, so that of two that
+race at least one sees the other. A server that does not answer is asked until it does:
 what is not known to have failed has not failed.
 """
 
 import asyncio
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, TypeVar
 
 from dragoman_common.errors import UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
+from dragoman_launcher.cluster_logs import ClusterLog
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
 from dragoman_launcher.job import JobSpec, TrainingJob
 from dragoman_launcher.job_annotation import record_text, recorded_spec
-from dragoman_launcher.job_folder import JobFolder
 from dragoman_launcher.job_objects import (
     JOB_LABEL,
     MAX_RECIPE_BYTES,
@@ -51,7 +53,6 @@ from dragoman_launcher.job_status import (
 from dragoman_launcher.jobs_url import ClusterSettings
 from dragoman_launcher.outcome import Outcome
 from dragoman_launcher.pod_archive import PodArchive
-from dragoman_launcher.pod_logs import PodLogs
 from dragoman_launcher.ports import JobStartError
 from dragoman_launcher.trainer_environment import Places
 
@@ -61,6 +62,8 @@ STOP_MARGIN_S: Final = 60.0
 """What a stop waits beyond the grace: for the kubelet to kill, and the controllers to clear away."""
 LOG_WAIT_S: Final = 30.0
 """How long an ended job's outcome waits for the rest of its log."""
+
+MAX_OPEN_LOGS: Final = 32
 
 T = TypeVar("T")
 
@@ -80,13 +83,12 @@ class _Followed:
 
 
 class KubernetesJobRunner:
-    """Runs jobs in a namespace. One launcher a namespace: it takes every Job with its label for its own.
+    """Runs jobs in a namespace. It takes every Job with its label for its own.
 
     Args:
         api: the cluster.
         cluster: what all jobs have in common.
         terms: the launcher's limits.
-        jobs_dir: where the jobs' archived logs are kept.
         places: where the job finds the platform, asked at each start.
     """
 
@@ -96,18 +98,17 @@ class KubernetesJobRunner:
         api: ClusterApi,
         cluster: ClusterSettings,
         terms: JobTerms,
-        jobs_dir: Path,
         places: Callable[[], Places],
     ) -> None:
         self._api = api
         self._cluster = cluster
         self._terms = terms
-        self._jobs_dir = jobs_dir
         self._places = places
         self._pulse = Pulse()
         self._jobs = ClusterWatch(api, "Job", SELECTOR, self._pulse, lambda _job: None)
         self._pods = ClusterWatch(api, "Pod", SELECTOR, self._pulse, self._pod_gone)
         self._followed: dict[str, _Followed] = {}
+        self._logs_read: OrderedDict[str, ClusterLog] = OrderedDict()
         self._watching: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -116,12 +117,19 @@ class KubernetesJobRunner:
 
     async def close(self) -> None:
         """Stop following; what runs goes on."""
-        tasks = [*self._watching, *(followed.archiving for followed in self._followed.values())]
+        await self.release()
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        await self._api.close()
+
+    async def release(self) -> None:
+        """Leave the jobs to another launcher, which adopts them."""
+        tasks = [followed.archiving for followed in self._followed.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._followed.clear()
-        await self._api.close()
 
     async def recorded(self) -> list[JobSpec]:
         """The records that the cluster's Jobs carry: what a launcher without its store would not know of.
@@ -185,13 +193,20 @@ class KubernetesJobRunner:
             logger.error("job cannot be stopped", extra={"job": job_id})  # noqa: TRY400  the time says all
 
     async def log_bytes(self, job_id: str) -> int:
-        return await asyncio.to_thread(self._logs(job_id).num_bytes)
+        followed = self._followed.get(job_id)
+        kept = await self._logs(job_id).num_bytes()
+        return kept if followed is None else max(kept, followed.archive.num_bytes)
 
     async def read_log(self, job_id: str, offset_bytes: int, max_bytes: int) -> bytes:
-        return await asyncio.to_thread(self._logs(job_id).read, offset_bytes, max_bytes)
+        return await self._logs(job_id).read(offset_bytes, max_bytes)
 
-    def _logs(self, job_id: str) -> PodLogs:
-        return PodLogs(JobFolder.of(self._jobs_dir, job_id).run / "pods")
+    def _logs(self, job_id: str) -> ClusterLog:
+        log = self._logs_read.setdefault(job_id, ClusterLog(self._api, job_id, time.monotonic))
+        self._logs_read.move_to_end(job_id)
+        # Each holds a part of up to half a MiB.
+        if len(self._logs_read) > MAX_OPEN_LOGS:
+            self._logs_read.popitem(last=False)
+        return log
 
     async def _create(self, job_id: str, objects: JobObjects) -> None:
         if await self._api.get("Job", job_id + STOP_SUFFIX) is not None:
@@ -228,7 +243,7 @@ class KubernetesJobRunner:
         if not await followed.archive.finished(pods, followed.archiving, LOG_WAIT_S):
             logger.warning("log not archived to its end", extra={"job": job_id})
         exits = followed.exits | {pod["metadata"]["uid"]: e for pod in pods if (e := exit_of(pod)) is not None}
-        tail = await asyncio.to_thread(self._logs(job_id).tail)
+        tail = await self._patiently(self._logs(job_id).tail)
         is_stopped = await self._found(job_id + STOP_SUFFIX) is not None
         try:
             await self._patiently(lambda: self._clear(job_id))

@@ -42,11 +42,13 @@ def judge(job: TrainingJob, outcome: Outcome, now: datetime, *, stopped_because:
     A result that says "succeeded" counts also when somebody asked the job to stop meanwhile: what it published exists.
 
     Args:
-        job: a running job.
+        job: a running job; one that another launcher has judged stays as it is.
         outcome: how its process ended.
         now: the end's time.
         stopped_because: the limit for which the launcher itself stopped it, if it did.
     """
+    if job.is_ended:
+        return job
     result = outcome.result
     if result is not None and result.verdict is Verdict.SUCCEEDED:
         return job.succeed(now, result.publication)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copies the log of a job's first worker into its archive while it runs: pod after pod, each to its end.
 
-pods of index 0, oldest first -> log, followed -> what is not kept yet -> PodLogs      broken off -> followed again
+pods of index 0, oldest first -> log, followed -> what is not kept yet -> ClusterLog      broken off -> followed again
 """
 
 import asyncio
@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from dragoman_common.errors import UnavailableError
-from dragoman_launcher.cluster_api import ClusterApi
+from dragoman_common.errors import DataLossError, UnavailableError
+from dragoman_launcher.cluster_api import ClusterApi, RefusedError
+from dragoman_launcher.cluster_logs import ClusterLog
 from dragoman_launcher.cluster_watch import Pulse
-from dragoman_launcher.job_log import log_bytes
 from dragoman_launcher.job_objects import CONTAINER, INDEX_LABEL, Manifest
 from dragoman_launcher.job_status import exit_of, has_log
-from dragoman_launcher.pod_logs import PodLogs
 
 RETRY_DELAY_S: Final = 0.5
+GATHER_S: Final = 1.0
+"""How far behind the archived log of a running pod may be."""
+MAX_GATHERED_BYTES: Final = 256 * 1024
+MAX_WAITING_PIECES: Final = 16
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +37,15 @@ class PodArchive:
         pods: the job's pods as they are seen now, oldest first.
     """
 
-    def __init__(self, api: ClusterApi, logs: PodLogs, pulse: Pulse, pods: Callable[[], Sequence[Manifest]]) -> None:
+    def __init__(self, api: ClusterApi, logs: ClusterLog, pulse: Pulse, pods: Callable[[], Sequence[Manifest]]) -> None:
         self._api = api
         self._logs = logs
         self._pulse = pulse
         self._pods = pods
         self._done: set[str] = set()
         self._last_pods: Sequence[Manifest] | None = None
+        self.num_bytes = 0
+        """How much this launcher has copied, also of what was too much to keep."""
 
     async def run(self) -> None:
         """Copy until `finished` is called, and what there is then."""
@@ -75,19 +80,14 @@ class PodArchive:
 
     async def _copy(self, pod: Manifest) -> None:
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        file = await asyncio.to_thread(self._logs.file_of, uid)
-        known = await asyncio.to_thread(log_bytes, file)
         try:
-            async for piece in self._api.log(name, CONTAINER):
-                fresh, known = piece[known:], max(0, known - len(piece))
-                if fresh:
-                    await asyncio.to_thread(self._logs.append, file, fresh)
+            await self._keep(name, uid)
             found = await self._api.get("Pod", name)
         except UnavailableError as error:
             logger.info("log broken off", extra={"pod": name, "reason": error.message})
             await asyncio.sleep(RETRY_DELAY_S)
             return
-        except OSError as error:
+        except (RefusedError, DataLossError) as error:
             logger.warning("log not archived", extra={"pod": name, "reason": str(error)})
             self._done.add(uid)
             return
@@ -96,3 +96,46 @@ class PodArchive:
             self._done.add(uid)
         else:
             await asyncio.sleep(RETRY_DELAY_S)
+
+    async def _keep(self, name: str, uid: str) -> None:
+        at = known = await self._logs.kept(uid)
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING_PIECES)
+        reading = asyncio.create_task(self._read(name, pieces))
+        try:
+            is_over = False
+            while not is_over:
+                data, is_over = await _gathered(pieces)
+                fresh, known = data[known:], max(0, known - len(data))
+                if fresh:
+                    await self._logs.append(uid, at, fresh)
+                    at += len(fresh)
+                    self.num_bytes += len(fresh)
+            await reading
+        finally:
+            reading.cancel()
+
+    async def _read(self, name: str, pieces: "asyncio.Queue[bytes | None]") -> None:
+        try:
+            async for piece in self._api.log(name, CONTAINER):
+                await pieces.put(piece)
+        except (UnavailableError, RefusedError):
+            await pieces.put(None)
+            raise
+        await pieces.put(None)
+
+
+async def _gathered(pieces: "asyncio.Queue[bytes | None]") -> tuple[bytes, bool]:
+    """What comes, with what follows in the next moment, and whether the log is over: each write costs the cluster."""
+    data = bytearray()
+    piece = await pieces.get()
+    deadline_s = asyncio.get_running_loop().time() + GATHER_S
+    while piece is not None:
+        data += piece
+        if len(data) >= MAX_GATHERED_BYTES:
+            break
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                piece = await pieces.get()
+        except TimeoutError:
+            break
+    return bytes(data), piece is None

@@ -84,6 +84,7 @@ class JobQueue:
 
     def adopt(self, job_id: str, tenant: str) -> None:
         """Count a job that runs already. It may exceed the limits: what runs is not stopped for a new setting."""
+        self._pending.pop(job_id, None)
         self._running[job_id] = tenant
 
     def withdraw(self, job_id: str) -> bool:

@@ -51,6 +51,7 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
         runner: JobRunner,
         clock: Clock,
         exchange: PodTokenExchange | None = None,
+        log_poll_s: float = LOG_POLL_S,
     ) -> None:
         self._catalogue = catalogue
         self._submission = submission
@@ -58,6 +59,7 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
         self._runner = runner
         self._clock = clock
         self._exchange = exchange
+        self._log_poll_s = log_poll_s
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: "Context") -> pb.SubmitJobResponse:
         caller = current_caller()
@@ -72,14 +74,17 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
         return pb.SubmitJobResponse(job=convert.job_to_pb(job), created=is_created)
 
     async def GetJob(self, request: pb.GetJobRequest, context: "Context") -> pb.GetJobResponse:
-        return pb.GetJobResponse(job=convert.job_to_pb(self._catalogue.get(current_caller().tenant, request.id)))
+        job = await self._catalogue.seek(current_caller().tenant, request.id)
+        return pb.GetJobResponse(job=convert.job_to_pb(job))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: "Context") -> pb.ListJobsResponse:
         jobs, token = self._catalogue.page(current_caller().tenant, request.page_size, request.page_token)
         return pb.ListJobsResponse(jobs=map(convert.job_to_pb, jobs), next_page_token=token)
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: "Context") -> AsyncIterator[pb.WatchJobResponse]:
-        async for job in self._catalogue.watch(current_caller().tenant, request.id):
+        tenant = current_caller().tenant
+        await self._catalogue.seek(tenant, request.id)
+        async for job in self._catalogue.watch(tenant, request.id):
             yield pb.WatchJobResponse(job=convert.job_to_pb(job))
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: "Context") -> pb.CancelJobResponse:
@@ -90,7 +95,7 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
         self, request: pb.ReadJobLogRequest, context: "Context"
     ) -> AsyncIterator[pb.ReadJobLogResponse]:
         tenant = current_caller().tenant
-        self._catalogue.get(tenant, request.id)
+        await self._catalogue.seek(tenant, request.id)
         offset_bytes = request.offset_bytes
         if offset_bytes < 0:
             raise InvalidArgumentError(f"offset_bytes is {offset_bytes}; it counts from 0.")
@@ -102,7 +107,7 @@ class LauncherServicer(launcher_pb2_grpc.LauncherServiceServicer):
                 yield pb.ReadJobLogResponse(data=data, next_offset_bytes=offset_bytes)
             if is_last:
                 return
-            await asyncio.sleep(LOG_POLL_S)
+            await asyncio.sleep(self._log_poll_s)
 
     async def ReportProgress(self, request: pb.ReportProgressRequest, context: "Context") -> pb.ReportProgressResponse:
         caller = current_caller()

@@ -14,10 +14,11 @@ from dragoman_launcher.quota import Quotas
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LauncherSettings:
     server: ServerSettings
-    jobs_dir: Path
-    """Where jobs are kept: records, logs, outputs. One launcher works on it at a time."""
-    data_dir: Path
-    """Where the data sets lie, a folder each; pods have theirs from the data_claim of jobs_url."""
+    jobs_dir: Path | None = None
+    """Where jobs are kept that run as processes: records, logs, outputs. One launcher works on it at a time. Jobs of a
+    cluster are kept in the cluster."""
+    data_dir: Path | None = None
+    """Where the data sets of processes lie, a folder each; pods have theirs from the data_claim of jobs_url."""
     events_url: str
     """The event log: sqlite:///absolute/path/events.db, or kafka://host:port,host:port."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -64,6 +65,10 @@ class LauncherSettings:
         Quotas.parse(self.tenant_quotas)
         if self.server.listen.endswith(":0") and self.server.ready_file is None and not self.advertised_target:
             raise ValueError("with a port of 0, set ready_file or advertised_target: jobs must be told where to report")
+        if parse_jobs_url(self.jobs_url) is None and (self.jobs_dir is None or self.data_dir is None):
+            raise ValueError(
+                "with jobs_url=process://, set jobs_dir (where jobs are kept) and data_dir (their data sets)"
+            )
         if parse_jobs_url(self.jobs_url) is not None and not self.advertised_target:
             raise ValueError("with jobs_url=kubernetes://, set advertised_target: a pod has another loopback")
         if self.max_job_s > 6 * 86_400:

@@ -4,6 +4,7 @@
 
     submit -> queue -> start -> attend (wait | too long | too much log) -> outcome -> judged, kept -> the next starts
     at start-up: what runs is adopted, what had not started waits again       at drain: what runs is cancelled
+    of several launchers on one store, one is open; the others take jobs and cancellations, and `notice` what it does
 
 Each running job has one task. What a process did is never lost for a store that is full or away: the end is written
 again until it is taken, or found again by the next launcher.
@@ -11,10 +12,10 @@ again until it is taken, or found again by the next launcher.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, UnavailableError
@@ -70,8 +71,10 @@ class JobSupervisor:
             self._catalogue.add(job)
 
     async def open(self) -> None:
-        """Take over what runs, queue what waits, and start from now on. Call once, when jobs can reach the launcher."""
+        """Take over what runs, queue what waits, and start from now on; when jobs can reach the launcher."""
         for job in self._catalogue.unended():
+            # A job that this launcher noticed as running may be gone without a trace.
+            self._queue.finish(job.id)
             if await self._runner.adopt(job.id):
                 logger.info("job adopted", extra={"job": job.id, "tenant": job.spec.tenant})
                 self._queue.adopt(job.id, job.spec.tenant)
@@ -86,15 +89,36 @@ class JobSupervisor:
     def accept(self, job: TrainingJob) -> None:
         """Take a job that the store has just been given."""
         self._catalogue.add(job)
-        self._queue.push(job.id, job.spec.tenant)
+        self.notice(job)
+
+    def notice(self, job: TrainingJob) -> None:
+        """Take up a job as somebody has kept it: queue, start or stop it if this launcher is open, else count it."""
+        self._count(self._catalogue.find(job.id) or job)
+        if not self._is_open:
+            return
+        if job.is_cancelled and job.id in self._tasks:
+            self._stop(job.id)
+        elif job.is_cancelled and self._queue.withdraw(job.id):
+            self._stop_by(job.id, self._end_waiting(job.id))
         self._start_next()
+
+    def _count(self, job: TrainingJob) -> None:
+        if job.id in self._tasks:
+            return
+        if job.state is JobState.PENDING:
+            self._queue.push(job.id, job.spec.tenant)
+        elif job.state is JobState.RUNNING:
+            self._queue.adopt(job.id, job.spec.tenant)
+        else:
+            self._queue.withdraw(job.id)
+            self._queue.finish(job.id)
 
     async def cancel(self, tenant: str, job_id: str, reason: str) -> TrainingJob:
         """Ask a job to stop, and return it as it is then: a running one still runs for up to the grace.
 
         Idempotent: an ended or already cancelled job is returned unchanged.
         """
-        job = self._catalogue.get(tenant, job_id)
+        job = await self._catalogue.seek(tenant, job_id)
         return await self._cancel(job.id, reason or "cancelled by its owner")
 
     async def report(
@@ -106,7 +130,7 @@ class JobSupervisor:
             JobNotFoundError: the tenant has no such job.
             IllegalMoveError: it does not run, or says that it published a second version.
         """
-        job = self._catalogue.get(tenant, job_id)
+        job = await self._catalogue.seek(tenant, job_id)
         if job.state is JobState.PENDING:
             # It reports, so it was started: only the note of that is still being written.
             await self._started(job_id)
@@ -130,9 +154,10 @@ class JobSupervisor:
         if tasks:
             await asyncio.wait(tasks.values(), timeout=self._limits.cancel_grace_s + DRAIN_MARGIN_S)
 
-    def hold(self) -> None:
-        """Start nothing more; what runs goes on, and what waits is for the next launcher."""
+    async def step_down(self) -> None:
+        """Let go of the jobs, for another launcher; they still count here, and `open` takes them back."""
         self._is_open = False
+        await self.close()
 
     async def close(self) -> None:
         """Let go of the tasks without touching the jobs: what runs goes on, as it does after a crash."""
@@ -142,13 +167,21 @@ class JobSupervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _cancel(self, job_id: str, reason: str) -> TrainingJob:
-        if self._queue.withdraw(job_id):
+        # A launcher that is not open only knows that it waits: the one that is may be starting it just now.
+        if self._is_open and self._queue.withdraw(job_id):
             await self._runner.stop(job_id, 0)
             return await self._catalogue.change(job_id, lambda job: self._cancel_waiting(job, reason))
         job = await self._catalogue.change(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
         if not job.is_ended:
             self._stop(job_id)
         return job
+
+    def _fail(self, job: TrainingJob, message: str) -> TrainingJob:
+        return job if job.is_ended else job.fail(self._clock.now(), message)
+
+    async def _end_waiting(self, job_id: str) -> None:
+        await self._runner.stop(job_id, 0)
+        await self._persist(job_id, lambda job: self._cancel_waiting(job, job.cancel_reason or ""))
 
     def _cancel_waiting(self, job: TrainingJob, reason: str) -> TrainingJob:
         return job if job.is_ended else job.cancel(self._clock.now(), reason)
@@ -164,9 +197,10 @@ class JobSupervisor:
         task.add_done_callback(lambda done: self._left(job_id, done))
 
     def _left(self, job_id: str, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(job_id, None)
-        self._queue.finish(job_id)
+        if self._tasks.get(job_id) is task:
+            del self._tasks[job_id]
         if not task.cancelled():
+            self._queue.finish(job_id)
             if (error := task.exception()) is not None:
                 logger.error("job lost from sight", exc_info=error, extra={"job": job_id})
             self._start_next()
@@ -180,9 +214,7 @@ class JobSupervisor:
                 await self._runner.start(job)
             except (JobStartError, DragomanError) as error:
                 text = str(error)
-                await self._persist(
-                    job_id, lambda job: job.fail(self._clock.now(), f"The job could not be started: {text}")
-                )
+                await self._persist(job_id, lambda job: self._fail(job, f"The job could not be started: {text}"))
                 return
         job = await self._started(job_id)
         logger.info("job runs", extra={"job": job_id, "tenant": job.spec.tenant, "model": job.spec.model})
@@ -226,15 +258,17 @@ class JobSupervisor:
         return None
 
     def _stop(self, job_id: str) -> None:
-        if job_id in self._stops:
-            return
-        stop = self._runner.stop(job_id, self._limits.cancel_grace_s)
+        if job_id not in self._stops:
+            self._stop_by(job_id, self._runner.stop(job_id, self._limits.cancel_grace_s))
+
+    def _stop_by(self, job_id: str, stop: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(stop, name=f"stop {job_id}", context=Context())
         self._stops[job_id] = task
         task.add_done_callback(lambda done: self._stopped(job_id, done))
 
     def _stopped(self, job_id: str, task: asyncio.Task[None]) -> None:
-        self._stops.pop(job_id, None)
+        if self._stops.get(job_id) is task:
+            del self._stops[job_id]
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("job not stopped", exc_info=error, extra={"job": job_id})
 
