@@ -37,7 +37,7 @@ from dragoman_models.verify import (
     verify_manifest,
     verify_model_bundle,
 )
-from dragoman_models.verify_files import verify_chunks, verify_files
+from dragoman_models.verify_files import StreamCheck, verify_chunks, verify_files
 
 KEY = SigningKey.generate()
 KEYS = VerifyingKeys([KEY.public_key])
@@ -327,6 +327,18 @@ def test_a_linked_folder_and_a_pipe_are_refused(folder: Path, tmp_path_factory):
     os.mkfifo(folder / "extra")
     with pytest.raises(DataLossError, match="plain"):
         verify_files(folder, MANIFEST)
+
+
+def test_a_stream_is_held_to_the_second_digest_where_there_is_one():
+    file = FILES[0]
+    for data, blake3_hex in ((CONTENT[file.path], file.sha256), (CONTENT[file.path][::-1], MANIFEST.blake3[0])):
+        check = StreamCheck(file, what="v", blake3_hex=blake3_hex)
+        check.add(data)
+        with pytest.raises(DataLossError, match="BLAKE3 differs"):
+            check.finish()
+    check = StreamCheck(file, what="v", blake3_hex=MANIFEST.blake3[0])
+    check.add(CONTENT[file.path])
+    check.finish()
 
 
 def test_a_stream_is_cut_off_at_the_first_byte_too_many():

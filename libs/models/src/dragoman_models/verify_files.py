@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from blake3 import blake3
+
 from dragoman_common.errors import DataLossError
 from dragoman_models.file_digest import MAX_FILES, FileDigest, check_path
 from dragoman_models.record import VersionManifest
@@ -56,11 +58,19 @@ def verify_chunks(chunks: Iterable[bytes], file: FileDigest, *, what: str) -> No
 class StreamCheck:
     """A file checked while it streams by, each byte read once."""
 
-    def __init__(self, file: FileDigest, *, what: str) -> None:
-        """Expect the listed file; what names its version in messages."""
+    def __init__(self, file: FileDigest, *, what: str, blake3_hex: str = "") -> None:
+        """Expect the listed file.
+
+        Args:
+            file: As the manifest lists it.
+            what: Names its version in messages.
+            blake3_hex: The manifest's second digest of it; where there is one it is checked instead of SHA-256, being
+                faster (docs/decisions/0017).
+        """
         self._file = file
         self._what = f"{what}/{file.path}"
-        self._digest = hashlib.sha256()
+        self._digest: hashlib._Hash | blake3 = blake3() if blake3_hex else hashlib.sha256()
+        self._name, self._expected = ("BLAKE3", blake3_hex) if blake3_hex else ("SHA-256", file.sha256)
         self._size_bytes = 0
 
     def add(self, chunk: bytes | memoryview) -> None:
@@ -82,8 +92,8 @@ class StreamCheck:
         """
         if self._size_bytes != self._file.size_bytes:
             raise DataLossError(f"{self._what}: {self._size_bytes} bytes, the manifest says {self._file.size_bytes}")
-        if self._digest.hexdigest() != self._file.sha256:
-            raise DataLossError(f"{self._what}: the content's SHA-256 differs from the manifest's")
+        if self._digest.hexdigest() != self._expected:
+            raise DataLossError(f"{self._what}: the content's {self._name} differs from the manifest's")
 
 
 def _plain_files(folder: Path, what: str) -> Iterator[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from dragoman_common.errors import UnavailableError
 from dragoman_models.file_digest import FileDigest, check_path
+from dragoman_models.verify_files import StreamCheck
 from dragoman_worker import file_lock
 from dragoman_worker.cache_room import evict_one, make_room, wanted_name
 from dragoman_worker.incoming import Incoming
@@ -140,8 +141,12 @@ class Load:
                 self._give_room_back()
                 raise
 
-    def take(self, file: FileDigest, *, what: str) -> Incoming | None:
+    def take(self, file: FileDigest, check: StreamCheck) -> Incoming | None:
         """Begin to write a missing file, if no other load does. If one has brought it meanwhile, it is linked.
+
+        Args:
+            file: As the manifest lists it.
+            check: What its bytes must pass, all of them, before it is content.
 
         Returns:
             None where there is nothing to write: it is not missing any more, or another load writes it; ask again.
@@ -160,7 +165,7 @@ class Load:
                 # It was just given up by the load that wrote it.
                 os.close(descriptor)
                 return None
-            incoming = Incoming(descriptor, path, file, what=what)
+            incoming = Incoming(descriptor, path, check, size_bytes=file.size_bytes)
             self._arriving.append(incoming)
             try:
                 self._take_space(incoming)

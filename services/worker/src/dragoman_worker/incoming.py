@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 
 from dragoman_common.errors import UnavailableError
-from dragoman_models.file_digest import FileDigest
 from dragoman_models.verify_files import StreamCheck
 from dragoman_worker import file_lock
 
@@ -20,12 +19,12 @@ from dragoman_worker import file_lock
 class Incoming:
     """See the module's docstring."""
 
-    def __init__(self, descriptor: int, path: Path, file: FileDigest, *, what: str) -> None:
-        """Take over an open, locked, empty file."""
+    def __init__(self, descriptor: int, path: Path, check: StreamCheck, *, size_bytes: int) -> None:
+        """Take over an open, locked, empty file that is to become one of this size."""
         self._path = path
-        self._check = StreamCheck(file, what=what)
+        self._check = check
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._size_bytes = file.size_bytes
+        self._size_bytes = size_bytes
         self.num_bytes = 0
         # A load that is cancelled leaves its thread in append; discard must not close the file under it.
         self._turn = threading.Lock()

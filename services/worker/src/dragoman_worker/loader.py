@@ -62,8 +62,8 @@ class _Sink(Protocol):
 class _Checked:
     """Hashes a file's bytes and keeps none of them."""
 
-    def __init__(self, file: FileDigest, *, what: str) -> None:
-        self._check = StreamCheck(file, what=what)
+    def __init__(self, check: StreamCheck) -> None:
+        self._check = check
         self.num_bytes = 0
 
     def append(self, chunk: bytes | memoryview) -> None:
@@ -145,8 +145,9 @@ class Loader:
 
     async def _bring(self, load: Load, manifest: VersionManifest, file: FileDigest) -> None:
         """Write a file, or wait until another load, of this worker or another on the node, has written it."""
+        check = _check(manifest, file)
         async with _time_limit(manifest, file):
-            while (incoming := await asyncio.to_thread(load.take, file, what=_what(manifest))) is None:
+            while (incoming := await asyncio.to_thread(load.take, file, check)) is None:
                 if file.sha256 not in load.missing:
                     return
                 await asyncio.sleep(POLL_S)
@@ -160,7 +161,7 @@ class Loader:
             await asyncio.shield(asyncio.to_thread(incoming.discard))
 
     async def _check_in_store(self, load: Load, manifest: VersionManifest, file: FileDigest) -> None:
-        checked = _Checked(file, what=_what(manifest))
+        checked = _Checked(_check(manifest, file))
         async with _time_limit(manifest, file):
             await self._fetch(manifest, file, checked)
         checked.finish()
@@ -204,6 +205,10 @@ class Loader:
             else:
                 if not is_offered:
                     return
+
+
+def _check(manifest: VersionManifest, file: FileDigest) -> StreamCheck:
+    return StreamCheck(file, what=_what(manifest), blake3_hex=manifest.blake3_by_path.get(file.path, ""))
 
 
 def _give_up(beginning: asyncio.Future[Load]) -> None:
