@@ -19,7 +19,7 @@ import pytest
 from tests.cluster.installation import Installation
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.load import Load
-from tests.cluster.places import IMAGES, NAMESPACE, VALUES, VALUES_TWO, namespace, volumes
+from tests.cluster.places import IMAGES, NAMESPACE, VALUES, VALUES_TWO, namespace
 
 COMMAND = "DRAGOMAN_TEST_CLUSTER"
 KUBECONFIG = "DRAGOMAN_TEST_KUBECONFIG"
@@ -59,7 +59,6 @@ def kubectl(kubeconfig) -> Iterator[Kubectl]:
     """An empty namespace that enforces PodSecurity restricted, gone afterwards."""
     made = Kubectl(kubeconfig, NAMESPACE)
     made.apply(namespace(NAMESPACE))
-    made.apply(*volumes(made))
     yield made
     if "DRAGOMAN_TEST_KEEP" not in os.environ:
         made.run("delete", "namespace", NAMESPACE, "--wait=true", timeout_s=300)

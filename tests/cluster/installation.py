@@ -55,9 +55,13 @@ class Installation:
     def install(self, *values: Path, pairs: tuple[str, ...] = (), limit_s: float = 600) -> None:
         """Install, and wait until the sample's Job has trained a model and had 20 texts answered right by it."""
         began_s = time.monotonic()
-        self.helm("install", helm.RELEASE, str(helm.CHART), *_given(values, pairs))
-        self._until_sample_is_answered(limit_s=limit_s)
+        self.begin(*values, pairs=pairs)
+        self.until_sample_is_answered(limit_s=limit_s)
         self.seconds_to_sample = time.monotonic() - began_s
+
+    def begin(self, *values: Path, pairs: tuple[str, ...] = ()) -> None:
+        """Install, and wait for the hook's Job alone."""
+        self.helm("install", helm.RELEASE, str(helm.CHART), *_given(values, pairs))
 
     def upgrade(self, *values: Path, pairs: tuple[str, ...] = (), wait: bool = True) -> None:
         """Upgrade; by default until every pod is the new one and ready."""
@@ -88,10 +92,12 @@ class Installation:
             for one in found
         )
 
-    def _until_sample_is_answered(self, *, limit_s: float) -> None:
-        """Raises:
-        AssertionError: the Job failed.
-        TimeoutError: it has not ended in time.
+    def until_sample_is_answered(self, *, limit_s: float) -> None:
+        """Wait until the sample's Job has ended.
+
+        Raises:
+            AssertionError: the Job failed.
+            TimeoutError: it has not ended in time.
         """
 
         def ended() -> Object | None:

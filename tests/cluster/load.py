@@ -126,4 +126,4 @@ class Load:
             # What runs in the pod does not end with kubectl.
             self._kubectl.run("exec", "deployment/dragoman-client", "--", "touch", self._stop_file)
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()

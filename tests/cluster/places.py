@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from tests.cluster.kubectl import Kubectl, Object
+from tests.cluster.kubectl import Object
 from tests.deploy import helm
 
 NAMESPACE = "dragoman-test"
@@ -34,26 +34,6 @@ IMAGES = (
 def namespace(name: str) -> Object:
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-
-
-def volumes(kubectl: Kubectl) -> list[Object]:
-    """Volumes of a node, for a cluster that makes none by itself; nothing where there is a storage class."""
-    if kubectl.get("storageclasses")["items"]:
-        return []
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": f"{NAMESPACE}-{number}"},
-            "spec": {
-                "capacity": {"storage": "10Gi"},
-                "accessModes": ["ReadWriteOnce"],
-                "persistentVolumeReclaimPolicy": "Retain",
-                "hostPath": {"path": f"/tmp/{NAMESPACE}-{number}", "type": "DirectoryOrCreate"},
-            },
-        }
-        for number in range(12)
-    ]
 
 
 def restricted_pod(

@@ -75,17 +75,22 @@ def secured(folder: Path) -> tuple[dict[str, str], Security]:
     ca_file = folder / "ca.pem"
     ca_file.write_text(certificate.authority)
     security = Security(username=f"user-{secrets.token_hex(4)}", password=secrets.token_hex(20), ca_file=ca_file)
+    return scram_over_tls(certificate.key, certificate.chain), security
+
+
+def scram_over_tls(key: str, chain: str) -> dict[str, str]:
+    """Return what makes CLIENT speak SASL/SCRAM over TLS, with a server's key and certificates (PEM)."""
     client = "listener.name.client"
     return {
-        "listener.security.protocol.map": f"CLIENT:{security.protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": "CLIENT:SASL_SSL,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "sasl.enabled.mechanisms": MECHANISM,
         f"{client}.{MECHANISM.lower()}.sasl.jaas.config": (
             "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         ),
         f"{client}.ssl.keystore.type": "PEM",
-        f"{client}.ssl.keystore.key": certificate.key,
-        f"{client}.ssl.keystore.certificate.chain": certificate.chain,
-    }, security
+        f"{client}.ssl.keystore.key": key,
+        f"{client}.ssl.keystore.certificate.chain": chain,
+    }
 
 
 def as_file(properties: Mapping[str, str]) -> str:
