@@ -240,6 +240,17 @@ def test_only_a_launcher_with_a_training_namespace_gets_a_token_and_rights(rende
     assert not [one for one in rendered if one["kind"].startswith("Cluster") or one["kind"] == "Secret"]
 
 
+def test_a_launcher_is_two_where_jobs_are_kept_in_the_cluster_and_one_with_a_claim_elsewhere():
+    def launcher(*values):
+        found = workloads(helm.objects(*SETS["production"], values=values))
+        (one,) = [one for one in found if one["metadata"]["name"] == "dragoman-launcher"]
+        return one["kind"], one["spec"]["replicas"], "volumeClaimTemplates" in one["spec"]
+
+    assert launcher() == ("Deployment", 2, False)
+    assert launcher("launcher.replicas=3") == ("Deployment", 3, False)
+    assert launcher("launcher.trainingNamespace=") == ("StatefulSet", 1, True)
+
+
 def test_pods_are_given_longer_than_the_deadline_to_end(rendered, folder):
     for workload in workloads(rendered):
         spec, loaded = workload["spec"]["template"]["spec"], settings_of(workload, folder).server

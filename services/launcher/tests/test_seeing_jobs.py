@@ -136,3 +136,41 @@ async def test_an_event_log_that_is_away_stops_no_job_and_hears_of_it_later(laun
 
     assert await launcher.announcer.drained(10)
     assert launcher.events.announcements[-1].state is JobState.SUCCEEDED
+
+
+async def test_a_job_that_another_launcher_has_kept_is_found_before_it_is_heard_of(launch):
+    here = await launch()
+    there = await launch(store=here.store)
+    job, _ = await there.submit()
+    with pytest.raises(JobNotFoundError):
+        here.catalogue.get("acme", job.id)
+
+    assert (await here.catalogue.seek("acme", job.id)).spec == job.spec
+    with pytest.raises(JobNotFoundError):
+        await here.catalogue.seek("bolt", job.id)
+
+
+async def test_a_change_of_a_job_that_another_launcher_has_changed_is_decided_anew(launch):
+    here = await launch()
+    there = await launch(store=here.store)
+    job, _ = await there.submit()
+    here.catalogue.take(job)
+    running = await there.running(job)
+    assert here.catalogue.find(job.id).state is JobState.PENDING
+
+    changed = await here.catalogue.change(job.id, lambda job: job.request_cancel(running.change_time, "enough"))
+
+    assert (changed.state, changed.sequence, changed.cancel_reason) == (JobState.RUNNING, 2, "enough")
+
+
+async def test_news_that_is_late_takes_nothing_back(launch):
+    here = await launch()
+    job, _ = await here.submit()
+    running = await here.running(job)
+    told = []
+    here.catalogue.listen(told.append, to_others=True)
+
+    here.catalogue.take(job)
+
+    assert here.catalogue.find(job.id) == running
+    assert told == []

@@ -90,15 +90,24 @@ class JobCatalogue:
             raise JobNotFoundError(f"There is no job {job_id[:64]!r}.")
         return job
 
+    async def look(self, job_id: str) -> TrainingJob | None:
+        """As `find`; a job that is not shown is looked for in the store, where another launcher may have put it now.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        if job_id not in self._jobs and is_job_id(job_id) and (kept := await self._store.load(job_id)) is not None:
+            self.take(kept)
+        return self._jobs.get(job_id)
+
     async def seek(self, tenant: str, job_id: str) -> TrainingJob:
-        """As `get`; a job that is not shown is looked for in the store, where another launcher may have put it now.
+        """As `get`, with a look into the store.
 
         Raises:
             JobNotFoundError: as `get`.
             UnavailableError: the store does not answer.
         """
-        if job_id not in self._jobs and is_job_id(job_id) and (kept := await self._store.load(job_id)) is not None:
-            self.take(kept)
+        await self.look(job_id)
         return self.get(tenant, job_id)
 
     def page(self, tenant: str, page_size: int, page_token: str) -> tuple[list[TrainingJob], str]:

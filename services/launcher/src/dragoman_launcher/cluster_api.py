@@ -10,7 +10,7 @@ for the rest. Knows nothing of training.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -156,7 +156,7 @@ class ClusterApi:
                     raise UnavailableError("The Kubernetes API server ended a watch.")
                 yield event
 
-    async def log(self, pod: str, container: str) -> AsyncIterator[bytes]:
+    async def log(self, pod: str, container: str) -> AsyncGenerator[bytes, None]:
         """A container's log from its start, in pieces, until it ends. Nothing when the pod has gone.
 
         Raises:

@@ -8,7 +8,7 @@ pods of index 0, oldest first -> log, followed -> what is not kept yet -> Cluste
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Final
 
 from dragoman_common.errors import DataLossError, UnavailableError
@@ -113,11 +113,14 @@ class PodArchive:
             await reading
         finally:
             reading.cancel()
+            # Its connection is closed when this returns, also when nobody listens to it any more.
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _read(self, name: str, pieces: "asyncio.Queue[bytes | None]") -> None:
         try:
-            async for piece in self._api.log(name, CONTAINER):
-                await pieces.put(piece)
+            async with aclosing(self._api.log(name, CONTAINER)) as log:
+                async for piece in log:
+                    await pieces.put(piece)
         except (UnavailableError, RefusedError):
             await pieces.put(None)
             raise

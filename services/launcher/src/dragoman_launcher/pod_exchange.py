@@ -77,7 +77,7 @@ class PodTokenExchange:
             UnavailableError: the cluster does not answer.
         """
         job_id = await self._job_of(pod)
-        job = None if job_id is None else self._catalogue.find(job_id)
+        job = None if job_id is None else await self._catalogue.look(job_id)
         if job is None:
             raise JobNotFoundError(f"Pod {pod.name} belongs to no job of this launcher.")
         if job.is_ended or job.is_cancelled:
