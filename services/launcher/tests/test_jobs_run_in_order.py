@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from dragoman_common.errors import UnavailableError
-from dragoman_launcher.job import JobState, Publication
+from dragoman_launcher.contracts import NOW, spec
+from dragoman_launcher.job import JobState, Publication, TrainingJob
 from dragoman_launcher.memory import MemoryJobStore
 from dragoman_launcher.outcome import JobResult, Outcome, Verdict
 from dragoman_launcher.ports import JobStartError
@@ -231,3 +232,40 @@ async def test_the_end_of_a_job_outlasts_a_store_that_is_away(launch, eventually
 
     assert (await launcher.ended(job)).state is JobState.SUCCEEDED
     assert (await launcher.store.load(job.id)).state is JobState.SUCCEEDED
+
+
+async def test_a_launcher_that_steps_down_leaves_its_jobs_and_takes_them_back(launch):
+    launcher = await launch(max_running=1)
+    job, _ = await launcher.submit("r1")
+    await launcher.running(job)
+    waiting, _ = await launcher.submit("r2")
+
+    await launcher.supervisor.step_down()
+    launcher.runner.succeed(job.id)
+    await asyncio.sleep(0)
+    assert launcher.catalogue.find(job.id).state is JobState.RUNNING
+    assert (launcher.queue.num_running, launcher.queue.num_pending) == (1, 1)
+    late, _ = await launcher.submit("r3")
+    assert launcher.runner.started == [job.id]
+
+    await launcher.supervisor.open()
+    assert (await launcher.ended(job)).state is JobState.SUCCEEDED
+    await launcher.running(waiting)
+    assert launcher.runner.started == [job.id, waiting.id]
+    assert launcher.catalogue.find(late.id).state is JobState.PENDING
+
+
+async def test_what_another_launcher_starts_and_ends_counts_here(launch):
+    here = await launch(max_running=1)
+    await here.supervisor.step_down()
+    pending = TrainingJob.created(spec("r1"))
+    running = pending.start(NOW)
+    for seen, counts in (
+        (pending, (0, 1)),
+        (running, (1, 0)),
+        (pending, (1, 0)),
+        (running.fail(NOW, "boom"), (0, 0)),
+    ):
+        here.catalogue.take(seen)
+        here.supervisor.notice(seen)
+        assert (here.queue.num_running, here.queue.num_pending) == counts

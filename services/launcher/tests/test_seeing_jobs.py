@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What owners, jobs and the event log get to see of jobs."""
 
+import asyncio
+
 import pytest
 
 from dragoman_common.errors import InvalidArgumentError, UnavailableError
-from dragoman_launcher.catalogue import JobNotFoundError
-from dragoman_launcher.contracts import NOW
-from dragoman_launcher.job import IllegalMoveError, JobState, Progress, Publication
+from dragoman_launcher.announcer import Announcer
+from dragoman_launcher.catalogue import JobCatalogue, JobNotFoundError
+from dragoman_launcher.contracts import NOW, spec
+from dragoman_launcher.job import IllegalMoveError, JobState, Progress, Publication, TrainingJob
+from dragoman_launcher.memory import MemoryJobEvents, MemoryJobStore
 from dragoman_launcher.outcome import Outcome
 
 LOST = Outcome(result=None, exit="exit code 3", log_tail="Traceback\nMemoryError")
@@ -174,3 +178,29 @@ async def test_news_that_is_late_takes_nothing_back(launch):
 
     assert here.catalogue.find(job.id) == running
     assert told == []
+
+
+async def test_an_announcement_that_is_cut_off_is_made_by_the_next_one_that_announces():
+    store, events = MemoryJobStore(), MemoryJobEvents()
+    catalogue = JobCatalogue(store)
+    await store.create(spec())
+    job = TrainingJob.created(spec())
+    begun, announce = asyncio.Event(), events.announce
+
+    async def hang(job):
+        begun.set()
+        await asyncio.Event().wait()
+
+    events.announce = hang
+    announcer = Announcer(catalogue, store, events)
+    catalogue.take(job)
+    announcing = asyncio.create_task(announcer.run())
+    await begun.wait()
+    announcing.cancel()
+    await asyncio.wait([announcing])
+
+    events.announce = announce
+    announcing = asyncio.create_task(announcer.run())
+    assert await announcer.drained(30)
+    assert events.announcements == [job]
+    announcing.cancel()
