@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dragoman_common.errors import DataLossError, UnavailableError
+from dragoman_trainer import loop
 from dragoman_trainer.checkpointing import Checkpointer
 from dragoman_trainer.local import LocalReporter
 from dragoman_trainer.ports import JobCancelledError
@@ -151,6 +152,30 @@ def test_a_run_that_is_told_to_stop_loses_no_step(train, stop_at):
     # An epoch's last step is told of once dev is measured, which was still to be done.
     is_to_measure = saved % STEPS_PER_EPOCH == 0 and saved == stop_at + 1
     assert after.steps[:1] == [saved if is_to_measure else saved + 1][: saved < NUM_STEPS or is_to_measure]
+
+
+def test_a_stop_while_dev_is_measured_waits_for_no_more_than_a_batch_of_it(train, monkeypatch):
+    whole = train(None, **{"training.epochs": "3"})
+    store, stop, num_measured = Store(), Stop(), 0
+    pad = loop.pad
+
+    def pad_and_be_told(rows):
+        nonlocal num_measured
+        # Dev is measured in eights, and trained are sixteens.
+        if len(rows) == 8:
+            num_measured += 1
+            stop.on_signal(signal.SIGTERM, None)
+        return pad(rows)
+
+    monkeypatch.setattr(loop, "pad", pad_and_be_told)
+    monkeypatch.setattr(loop.measure, "__kwdefaults__", loop.measure.__kwdefaults__ | {"batch_size": 8})
+    with pytest.raises(JobCancelledError):
+        train(store, interval_steps=0, stop=stop, **{"training.epochs": "3"})
+    assert num_measured == 1
+    assert list(store.states) == [STEPS_PER_EPOCH]
+
+    monkeypatch.undo()
+    assert train(store, **{"training.epochs": "3"}) == whole
 
 
 def test_a_stop_right_after_a_checkpoint_saves_no_second_one(train):

@@ -118,7 +118,7 @@ def test_the_best_epoch_on_dev_is_kept_not_the_last(monkeypatch):
     network, train = _network(), _split(24)
     weights, scores = [], iter([(0.5, 0.8), (0.4, 0.9), (0.3, 0.9), (0.9, 0.1)])
 
-    def measured(measured_network, _split):
+    def measured(measured_network, _split, **_how):
         weights.append(dump(measured_network))
         return next(scores)
 

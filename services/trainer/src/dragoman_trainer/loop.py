@@ -94,7 +94,8 @@ def fit(
                 if state.batch < steps_per_epoch:
                     on_step(Step(state.step, num_steps, state.epoch, state.tally.loss, None))
                     keeper.save_if_due(state)
-            metrics = _epoch_metrics(state, measure(network, dev), time.perf_counter() - started)
+            figures = measure(network, dev, on_batch=lambda: keeper.end_if_asked(state))
+            metrics = _epoch_metrics(state, figures, time.perf_counter() - started)
             loss = state.tally.loss
             state.history.append(metrics)
             _keep_if_best(state, metrics)
@@ -143,9 +144,16 @@ def _epoch_metrics(state: TrainingState, dev: tuple[float, float], duration_s: f
 
 
 def measure(
-    network: RnnNetwork, split: EncodedSplit, *, batch_size: int = EVALUATION_BATCH_SIZE
+    network: RnnNetwork,
+    split: EncodedSplit,
+    *,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    on_batch: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
-    """Return (mean cross-entropy, accuracy) over all rows; equal for every batch_size up to float32 rounding."""
+    """Return (mean cross-entropy, accuracy) over all rows; equal for every batch_size up to float32 rounding.
+
+    An exception from on_batch, called after each, stops the measuring.
+    """
     network.eval()
     tally = Tally()
     order = np.argsort([row.size for row in split.rows], kind="stable")
@@ -155,6 +163,7 @@ def measure(
             logits_BC = network(*pad([split.rows[row] for row in rows]))
             labels_B = torch.from_numpy(split.labels[rows])
             tally.add(float(nn.functional.cross_entropy(logits_BC, labels_B, reduction="sum")), logits_BC, labels_B)
+            on_batch()
     return tally.loss, tally.accuracy
 
 
