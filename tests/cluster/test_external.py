@@ -135,7 +135,8 @@ def test_hpa_gives_the_load_a_second_worker_and_takes_it_back_without_a_failed_c
         before = utilization(kubectl)
         with Watch(kubectl) as watch:
             step_s = time.monotonic()
-            with Load(kubectl, callers=16, name="more", **(HEAVY | {"every_s": 1.0})) as more:
+            # Eight calls at a time fill a worker's CPU, and not what one tenant may have waiting there.
+            with Load(kubectl, callers=6, name="more", **(HEAVY | {"every_s": 0.5})) as more:
                 until(lambda: wanted(kubectl) == 2, "two workers wanted", limit_s=180)
                 most = utilization(kubectl)
                 until(lambda: sum(map(is_ready, kubectl.pods(WORKERS))) == 2, "two workers", limit_s=240)
