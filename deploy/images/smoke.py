@@ -122,8 +122,9 @@ def running(image: str, spec: ServiceSpec, home: Home, ports: dict[str, int], *o
 
 def operator(home: Home, ports: dict[str, int]) -> OperatorClient:
     """The laptop's own operator, connected to the containers."""
+    at = {name: f"127.0.0.1:{ports[name]}" for name in ("registry", "launcher", "monitor", "worker")}
     targets = OperatorTargets(
-        **{name: f"127.0.0.1:{ports[name]}" for name in ("registry", "launcher", "monitor", "worker")}
+        registry=at["registry"], launcher=at["launcher"], monitor=at["monitor"], workers=(at["worker"],)
     )
     return OperatorClient(targets, ServiceKey.load(keys.operator_key_file(home, "")), tenant=LOCAL_TENANT)
 

@@ -76,7 +76,12 @@ class Stage:
     def find_services(self) -> None:
         """Ask where the services listen; a service that was started anew may listen elsewhere."""
         ports = {service["name"]: f"127.0.0.1:{service['port']}" for service in self.platform.status()["services"]}
-        self.targets = OperatorTargets(**{name: ports[name] for name in ("registry", "launcher", "monitor", "worker")})
+        self.targets = OperatorTargets(
+            registry=ports["registry"],
+            launcher=ports["launcher"],
+            monitor=ports["monitor"],
+            workers=(ports["worker"],),
+        )
 
     def package(self) -> Path:
         """A package of which no file is like one that was published before."""

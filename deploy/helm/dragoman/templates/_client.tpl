@@ -37,8 +37,11 @@ volumes:
 {{/* The container's own fields; `volumeMounts` comes last, for others to follow. */}}
 {{- define "dragoman.clientContainer" -}}
 {{- $services := list -}}
-{{- range $service, $component := dict "registry" "registry" "launcher" "launcher" "monitor" "monitor" "worker" (printf "worker-%s" (first .Values.pools).name) -}}
-{{- $services = append $services (printf "%s=%s" $service (include "dragoman.target" (dict "root" $ "component" $component))) -}}
+{{- range list "registry" "launcher" "monitor" -}}
+{{- $services = append $services (printf "%s=%s" . (include "dragoman.target" (dict "root" $ "component" .))) -}}
+{{- end -}}
+{{- range .Values.pools -}}
+{{- $services = append $services (printf "worker=%s" (include "dragoman.target" (dict "root" $ "component" (printf "worker-%s" .name)))) -}}
 {{- end -}}
 image: {{ include "dragoman.image" (dict "root" $ "image" "client") | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}

@@ -9,7 +9,8 @@ the tenant, so no call names one.
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from dragoman.inference.v1 import worker_pb2, worker_pb2_grpc
 from dragoman.launcher.v1 import launcher_pb2, launcher_pb2_grpc
 from dragoman.monitor.v1 import monitor_pb2, monitor_pb2_grpc
 from dragoman.registry.v1 import registry_pb2, registry_pb2_grpc
+from dragoman_client.loaded_versions import LoadedVersions
 from dragoman_client.rpc_errors import explained
 from dragoman_common.channel import connect
 from dragoman_common.errors import DeadlineExceededError, InvalidArgumentError, NotFoundError, UnavailableError
@@ -42,8 +44,8 @@ class OperatorTargets:
     registry: str
     launcher: str
     monitor: str
-    worker: str = ""
-    """Asked only for what is loaded."""
+    workers: tuple[str, ...] = ()
+    """One of each pool; asked only for what is loaded."""
 
 
 class OperatorClient:
@@ -59,15 +61,16 @@ class OperatorClient:
                 ("registry", targets.registry),
                 ("launcher", targets.launcher),
                 ("monitor", targets.monitor),
-                ("worker", targets.worker),
+                *(("worker", worker) for worker in targets.workers),
             )
         ]
         self._targets = targets
-        registry, launcher, monitor, worker = self._channels
+        registry, launcher, monitor, *workers = self._channels
         self._registry = registry_pb2_grpc.RegistryServiceStub(registry)
         self._launcher = launcher_pb2_grpc.LauncherServiceStub(launcher)
         self._monitor = monitor_pb2_grpc.MonitorServiceStub(monitor)
-        self._worker = worker_pb2_grpc.WorkerServiceStub(worker)
+        stubs = map(worker_pb2_grpc.WorkerServiceStub, workers)
+        self._loaded = LoadedVersions(dict(zip(targets.workers, stubs, strict=True)))
 
     async def __aenter__(self) -> Self:
         return self
@@ -236,21 +239,22 @@ class OperatorClient:
         with explained(self._targets.monitor):
             return await self._monitor.GetUsage(request)
 
-    async def watch_loaded(self, *, timeout_s: float) -> AsyncIterator[list[worker_pb2.LoadedVersion]]:
-        """All that the worker holds of the tenant's versions: now, and again at each change and heartbeat.
+    async def watch_loaded(self, *, timeout_s: float) -> AsyncGenerator[list[worker_pb2.LoadedVersion]]:
+        """All that the workers hold of the tenant's versions: now, and again at each change and heartbeat.
 
         Raises:
-            UnavailableError: the worker is away, or restarts.
+            UnavailableError: all are away, or restart.
             DeadlineExceededError: after `timeout_s`.
         """
-        with explained(self._targets.worker):
-            async for message in self._worker.WatchLoaded(worker_pb2.WatchLoadedRequest(), timeout=timeout_s):
-                yield list(message.versions)
+        async with aclosing(self._loaded.watch(timeout_s=timeout_s)) as watch:
+            async for versions in watch:
+                yield versions
 
     async def loaded(self, *, timeout_s: float = 5.0) -> list[worker_pb2.LoadedVersion]:
-        """What the worker holds now."""
-        async for versions in self.watch_loaded(timeout_s=timeout_s):
-            return versions
+        """What the workers hold now."""
+        async with aclosing(self._loaded.watch(timeout_s=timeout_s)) as watch:
+            async for versions in watch:
+                return versions
         raise UnavailableError("the worker said nothing; it may be restarting")
 
 

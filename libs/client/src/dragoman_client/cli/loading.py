@@ -55,10 +55,18 @@ def loading_of_version(
     model: str, number: int, root_sha256: str, loaded: Iterable[worker_pb2.LoadedVersion]
 ) -> Loading:
     """As `loading_of`, for a version; a version of other content under the same number is another version."""
-    for version in loaded:
-        if (version.model, version.number, version.root_sha256) == (model, number, root_sha256):
-            return Loading(_STATES.get(version.state, "unknown"), version.reason)
-    return Loading("absent", "the worker has not heard of it yet")
+    held = [
+        Loading(_STATES.get(version.state, "unknown"), version.reason)
+        for version in loaded
+        if (version.model, version.number, version.root_sha256) == (model, number, root_sha256)
+    ]
+    # Several where several workers hold it: what the best of them says.
+    return min(held, key=_rank, default=Loading("absent", "the worker has not heard of it yet"))
+
+
+def _rank(loading: Loading) -> int:
+    ranking = ("ready", "loading", "draining", "failed")
+    return ranking.index(loading.state) if loading.state in ranking else len(ranking)
 
 
 async def loaded_or_none(operator: OperatorClient) -> tuple[list[worker_pb2.LoadedVersion] | None, str]:

@@ -50,7 +50,8 @@ class Session:
         Raises:
             UnavailableError: no platform is running.
         """
-        targets = OperatorTargets(**{name: self.target(name) for name in ("registry", "launcher", "monitor", "worker")})
+        services = {name: self.target(name) for name in ("registry", "launcher", "monitor")}
+        targets = OperatorTargets(**services, workers=self.targets("worker"))
         return OperatorClient(targets, self.operator_key(), tenant=LOCAL_TENANT, tls=self.tls)
 
     @property
@@ -66,7 +67,13 @@ class Session:
             raise InvalidArgumentError(f"--ca: {str(error).partition(': ')[2]}") from None
 
     def target(self, service: str) -> str:
+        """The first of `targets`."""
+        return self.targets(service)[0]
+
+    def targets(self, service: str) -> tuple[str, ...]:
         """host:port of a service: of $DRAGOMAN_SERVICES (service=host:port, comma-separated), or of what runs here.
+
+        There is more than one where the variable names the service again: workers, one for each pool.
 
         Raises:
             UnavailableError: no platform is running.
@@ -74,11 +81,10 @@ class Session:
         """
         given = self.environ.get("DRAGOMAN_SERVICES", "")
         if not given:
-            return self.platform.require_running().target(service)
-        for entry in given.split(","):
-            name, _, target = entry.strip().partition("=")
-            if name == service and target:
-                return target
+            return (self.platform.require_running().target(service),)
+        entries = (entry.strip().partition("=") for entry in given.split(","))
+        if found := tuple(target for name, _, target in entries if name == service and target):
+            return found
         raise InvalidArgumentError(f"DRAGOMAN_SERVICES names no {service}: add {service}=host:port")
 
     def operator_key(self) -> ServiceKey:

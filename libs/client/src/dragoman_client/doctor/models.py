@@ -44,7 +44,7 @@ async def check_models(deployment: Deployment) -> AsyncIterator[Finding]:
         registry=targets["registry"],
         launcher=targets.get("launcher", ""),
         monitor=targets.get("monitor", ""),
-        worker=targets.get("worker", ""),
+        workers=(targets["worker"],) if targets.get("worker") else (),
     )
     async with OperatorClient(asked, key, tenant=LOCAL_TENANT, tls=tls) as operator:
         models: list[registry_pb2.ModelSummary] = []
@@ -66,7 +66,7 @@ async def _loaded(
     operator: OperatorClient, asked: OperatorTargets, models: list[registry_pb2.ModelSummary]
 ) -> AsyncIterator[Finding]:
     here = Findings("models")
-    if not asked.worker:
+    if not asked.workers:
         yield here.skipped("loaded", "the worker has no address")
         return
     loaded: list[worker_pb2.LoadedVersion]
