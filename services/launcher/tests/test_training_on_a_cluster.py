@@ -5,12 +5,15 @@
     DRAGOMAN_TEST_KUBECONFIG=FILE DRAGOMAN_TEST_TRAINER_IMAGE=NAME DRAGOMAN_TEST_HOST=ADDRESS pytest -m cluster ...
 
 DRAGOMAN_TEST_KUBECONFIG may have no more than the launcher's Role; DRAGOMAN_TEST_ADMIN_KUBECONFIG, else the same one,
-deletes pods. Launcher and registry run here, as processes, and pods reach them at DRAGOMAN_TEST_HOST. The image is the
-trainer's with torch; DRAGOMAN_TEST_JOBS_QUERY adds to jobs_url, DRAGOMAN_TEST_TRAINER_COMMAND replaces its command.
+deletes pods and records. Launcher and registry run here, as processes, and pods reach them at DRAGOMAN_TEST_HOST. The
+image is the trainer's with torch; DRAGOMAN_TEST_JOBS_QUERY adds to jobs_url, DRAGOMAN_TEST_TRAINER_COMMAND replaces its
+command.
 """
 
 import asyncio
+import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -23,6 +26,7 @@ from dragoman.launcher.v1 import launcher_pb2 as pb
 from dragoman.registry.v1 import data_pb2_grpc, registry_pb2, registry_pb2_grpc
 from dragoman_common.channel import connect
 from dragoman_launcher.cluster_api import ClusterApi
+from services.launcher.tests.test_kubernetes_cluster import forgotten
 from services.launcher.tests.test_launcher_process import Home
 from services.registry.tests.registry_process import Home as RegistryHome
 from tests.integration.test_training_resumes import RECIPE, put, write_data
@@ -131,11 +135,13 @@ async def evict_pod(api, job):
 
 @pytest.fixture
 async def api():
+    await forgotten()
     api = await ClusterApi.open(NAMESPACE, kubeconfig=ADMIN)
     yield api
     for job in (await api.list("Job", "app.kubernetes.io/managed-by=dragoman-launcher"))["items"]:
         await api.delete("Job", job["metadata"]["name"])
     await api.close()
+    await forgotten()
 
 
 async def version_of(registry, model):
@@ -180,6 +186,10 @@ async def test_a_job_whose_pod_is_killed_three_times_and_evicted_once_ends_with_
             assert last.state == pb.JobState.JOB_STATE_SUCCEEDED, last.message
             log = b"".join([r.data async for r in stub.ReadJobLog(pb.ReadJobLogRequest(id=job.id), timeout=60)])
         assert log.count(b"going on from a checkpoint") == 4
+        # The evicted pod had its grace: the one after it, the second that went on, made the very next step.
+        stopped_after = [int(step) for step in re.findall(rb"asked to stop, after step (\d+)", log)]
+        went_on = [json.loads(line)["step"] for line in log.splitlines() if b"going on from a checkpoint" in line]
+        assert went_on[1] in stopped_after
         assert last.progress.metrics["test_accuracy"] > 0.3
         assert last.published_version == 1
         version, weights = await version_of(registry, "killed")
