@@ -6,6 +6,7 @@ DRAGOMAN_TEST_KUBECONFIG  a cluster that runs; its nodes have the images, or DRA
 DRAGOMAN_TEST_LOAD_IMAGES a command that takes image names: "kind load docker-image"
 DRAGOMAN_TEST_KEEP        set: the namespace stays, and the next run goes on with it
 DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `keda`, `load IMAGE...`, `env`, `down`: brought up, taken down
+DRAGOMAN_TEST_TORCH       set: with the images that have torch, 6 GB each (make images ONLY=worker-torch,trainer-torch)
 """
 
 import os
@@ -19,7 +20,7 @@ import pytest
 from tests.cluster.installation import Installation
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.load import Load
-from tests.cluster.places import IMAGES, NAMESPACE, VALUES, VALUES_TWO, namespace
+from tests.cluster.places import IMAGES, NAMESPACE, TORCH_IMAGES, VALUES, VALUES_TWO, namespace
 
 COMMAND = "DRAGOMAN_TEST_CLUSTER"
 KUBECONFIG = "DRAGOMAN_TEST_KUBECONFIG"
@@ -37,15 +38,16 @@ def run(command: str, *arguments: str) -> str:
 def kubeconfig() -> Iterator[Path]:
     """A cluster's, with our images on its nodes."""
     command, given = os.environ.get(COMMAND), os.environ.get(KUBECONFIG)
+    images = (*IMAGES, *(TORCH_IMAGES if "DRAGOMAN_TEST_TORCH" in os.environ else ()))
     if given:
         if load := os.environ.get(LOAD_IMAGES):
-            run(load, *IMAGES)
+            run(load, *images)
         yield Path(given)
     elif command:
         run(command, "up")
         try:
             run(command, "keda")
-            run(command, "load", *IMAGES)
+            run(command, "load", *images)
             words = dict(word.split("=", 1) for word in shlex.split(run(command, "env")) if "=" in word)
             yield Path(words["KUBECONFIG"])
         finally:

@@ -29,6 +29,7 @@ IMAGES = (
     *(f"localhost/dragoman-{name}:latest" for name in ("minio", "kafka", "postgres")),
     CONSUMER_IMAGE,
 )
+TORCH_IMAGES = tuple(f"localhost/dragoman-{name}:0.1.0" for name in ("worker-torch", "trainer-torch"))
 
 
 def namespace(name: str) -> Object:

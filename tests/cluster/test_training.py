@@ -104,11 +104,11 @@ def test_the_same_request_twice_at_once_makes_one_job_and_one_version(kubectl, i
     assert versions(installation, "once") == 1
 
 
-def test_a_restarted_launcher_has_lost_nothing(kubectl, installation, trained):
+def test_launchers_that_are_all_killed_have_lost_nothing(kubectl, installation, trained):
     process = trained("kept", "kept-1")
     try:
-        (pod,) = kubectl.pods(LAUNCHER)
-        kubectl.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
+        for pod in kubectl.pods(LAUNCHER):
+            kubectl.run("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=true")
         process.communicate(timeout=300)
         until(
             lambda: all(map(is_ready, kubectl.pods(LAUNCHER))) and kubectl.pods(LAUNCHER), "the launcher", limit_s=120

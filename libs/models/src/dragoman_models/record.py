@@ -28,7 +28,7 @@ from dragoman_models.record_fields import (
 )
 
 VERSION_FORMAT = "dragoman.version/1"
-# Format 2 has a second digest of every file, which a load checks several times as fast (docs/decisions/0017). As with
+# Format 2 has a second digest of every file, which a load checks several times as fast (docs/decisions/0018). As with
 # alias events it is a format of its own; a manifest without the digests is written in format 1.
 VERSION_FORMAT_2 = "dragoman.version/2"
 # Format 2 says why the gate let the move pass. It is a format of its own, not an optional key of the first, because a

@@ -65,7 +65,7 @@ class StreamCheck:
             file: As the manifest lists it.
             what: Names its version in messages.
             blake3_hex: The manifest's second digest of it; where there is one it is checked instead of SHA-256, being
-                faster (docs/decisions/0017).
+                faster (docs/decisions/0018).
         """
         self._file = file
         self._what = f"{what}/{file.path}"

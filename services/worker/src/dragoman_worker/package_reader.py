@@ -6,7 +6,7 @@ Owns the last check before a byte is parsed, inside the model process: what is h
 parsed. Nothing is opened through a link. Where the digests come from is the front's business (placement.py).
 
 A file is held to its BLAKE3 where the manifest has one, else to its SHA-256: both were signed, and the first costs a
-fifth of the time (docs/decisions/0017).
+fifth of the time (docs/decisions/0018).
 """
 
 import hashlib
