@@ -96,7 +96,7 @@ def child_parts(files: ModelFiles, clock: Clock) -> None:
         content = read_package(files, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
     with clock.part("hash_child"):
         for data in content.values():
-            blake3(data).digest()
+            blake3(data, max_threads=blake3.AUTO).digest()
     with clock.part("parse"):
         classifier = load_classifier(parse_model_config(content[MODEL_FILE]), content[WEIGHTS_FILE])
     with clock.part("warm_up"):

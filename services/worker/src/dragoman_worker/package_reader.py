@@ -84,7 +84,8 @@ def _read(files: ModelFiles, path: str, *, is_kept: bool) -> bytes:
     name, expected = "SHA-256", files.sha256_by_path[path]
     digest: hashlib._Hash | blake3 = hashlib.sha256()
     if path in files.blake3_by_path:
-        name, expected, digest = "BLAKE3", files.blake3_by_path[path], blake3()
+        # Its threads start only for an update that is large enough to share.
+        name, expected, digest = "BLAKE3", files.blake3_by_path[path], blake3(max_threads=blake3.AUTO)
     try:
         descriptor = os.open(files.folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
