@@ -115,7 +115,10 @@ def test_pool_without_calls_goes_to_zero_and_its_first_call_is_held_until_a_work
 def test_eight_times_the_load_is_met_within_two_periods_and_taken_back_without_a_failed_call(kubectl, scaled, load):
     with Watch(kubectl) as watch, load(callers=2, name="base", **HEAVY) as base:
         until(lambda: any(is_ready(pod) for pod in kubectl.pods(WORKERS)), "a worker", limit_s=120)
+        # A worker that has just started is slow, and may be given a second one; the step is to begin from one.
         time.sleep(4 * HPA_PERIOD_S)
+        until(lambda: wanted(kubectl) == 1, "one worker for the base load", limit_s=180)
+        time.sleep(2 * HPA_PERIOD_S)
         before, step_s = wanted(kubectl), time.monotonic()
         with load(callers=14, name="more", **HEAVY) as more:
             until(lambda: wanted(kubectl) > before, "more workers wanted", limit_s=120)

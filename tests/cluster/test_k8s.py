@@ -1,20 +1,38 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""k8s/sample, applied as its page says, in this release's namespace: a Job by hand trains a model that answers."""
+"""k8s/, applied by `kubectl apply -k` as its files say: what an administrator makes once, and a sample training job."""
 
 import time
 
 import pytest
 
-from tests.cluster.kubectl import until
+from tests.cluster.kubectl import Kubectl, KubectlError, until
 from tests.deploy import helm
 from tests.faults.figures import note
 
 pytestmark = pytest.mark.slow
 
-SAMPLE = helm.CHART.parents[2] / "k8s" / "sample"
+FOLDER = helm.CHART.parents[2] / "k8s"
+SAMPLE = FOLDER / "sample"
 NAMESPACE = "models"
 """Which the files name, and whoever has another one changes."""
+
+
+def test_what_an_administrator_makes_once_is_taken_and_keeps_bad_pods_out(kubectl):
+    administrator = Kubectl(kubectl.kubeconfig, "")
+    administrator.run("apply", f"--kustomize={FOLDER}")
+    try:
+        for name in (NAMESPACE, "training"):
+            inside = Kubectl(kubectl.kubeconfig, name)
+            assert inside.get("resourcequotas")["items"]
+            assert inside.get("limitranges")["items"]
+            with pytest.raises(KubectlError, match='violates PodSecurity "restricted'):
+                inside.run("run", "planted", "--image=localhost/dragoman-client:0.1.0")
+        assert Kubectl(kubectl.kubeconfig, "training").get("networkpolicies")["items"]
+        names = {one["metadata"]["name"] for one in kubectl.get("priorityclasses")["items"]}
+        assert {"dragoman-serving", "dragoman-training"} <= names
+    finally:
+        administrator.run("delete", f"--kustomize={FOLDER}", "--wait=true", timeout_s=180)
 
 
 def test_the_sample_of_k8s_trains_a_model_that_tells_urgent_from_normal(kubectl, installation):
