@@ -14,8 +14,9 @@ from dragoman_common.errors import DeadlineExceededError, UnavailableError
 
 
 @pytest.fixture(autouse=True)
-def no_pause(monkeypatch):
+def short_waits(monkeypatch):
     monkeypatch.setattr(loaded_versions, "_PAUSE_S", 0)
+    monkeypatch.setattr(loaded_versions, "_FIRST_WORD_S", 0.05)
 
 
 class Stub:
@@ -57,6 +58,21 @@ async def test_a_pool_that_is_away_hides_no_other_and_is_asked_again():
     away = UnavailableError("nobody")
     stubs = {"a:1": Stub([["one"], None]), "b:1": Stub([away], [["two"], None])}
     assert await first(LoadedVersions(stubs).watch(timeout_s=5), num=2) == [["one"], ["one", "two"]]
+
+
+async def test_a_silent_pool_hides_no_other_for_longer_than_a_first_word_takes():
+    stubs = {"a:1": Stub([["one"], None]), "b:1": Stub([None])}
+    assert await first(LoadedVersions(stubs).watch(timeout_s=5)) == [["one"]]
+    with pytest.raises(DeadlineExceededError):
+        await first(LoadedVersions(stubs | {"a:1": Stub([["one"], None])}).watch(timeout_s=0.1), num=2)
+
+
+async def test_one_that_flaps_keeps_no_watch_alive_beyond_its_time():
+    away = UnavailableError("nobody")
+    flapping = Stub(*([[["one"]], [away]] * 100_000))
+    with pytest.raises((DeadlineExceededError, UnavailableError)):
+        async for _ in LoadedVersions({"a:1": flapping}).watch(timeout_s=0.1):
+            pass
 
 
 @pytest.mark.parametrize("error", [UnavailableError("nobody"), DeadlineExceededError("too long")])

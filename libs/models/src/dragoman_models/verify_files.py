@@ -5,7 +5,7 @@
 Owns the comparison of a folder or a stream with the list of files. It trusts the manifest that it is given, so that
 must come from verify.verify_manifest. Every refusal is a DataLossError that names version and path.
 
-    folder or stream -> exactly the listed files -> sizes -> SHA-256
+    folder or stream -> exactly the listed files -> sizes -> SHA-256, or BLAKE3 where a reader has it
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -55,6 +56,27 @@ def verify_chunks(chunks: Iterable[bytes], file: FileDigest, *, what: str) -> No
     check.finish()
 
 
+class Digest(Protocol):
+    """A hash that grows."""
+
+    def update(self, data: bytes | memoryview, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
+
+
+def digest_to_check(sha256_hex: str, blake3_hex: str = "", *, num_threads: int = 1) -> tuple[str, Digest, str]:
+    """Return the name of the digest that a file is held to, an empty hash of its kind, and what it must become.
+
+    Args:
+        sha256_hex: As the manifest lists it.
+        blake3_hex: The manifest's second digest; where there is one it is chosen, being faster (docs/decisions/0018).
+        num_threads: For BLAKE3; they start only for an update that is large enough to share. blake3.AUTO: the cores.
+    """
+    if blake3_hex:
+        return "BLAKE3", blake3(max_threads=num_threads), blake3_hex
+    return "SHA-256", hashlib.sha256(), sha256_hex
+
+
 class StreamCheck:
     """A file checked while it streams by, each byte read once."""
 
@@ -64,13 +86,11 @@ class StreamCheck:
         Args:
             file: As the manifest lists it.
             what: Names its version in messages.
-            blake3_hex: The manifest's second digest of it; where there is one it is checked instead of SHA-256, being
-                faster (docs/decisions/0018).
+            blake3_hex: See digest_to_check.
         """
         self._file = file
         self._what = f"{what}/{file.path}"
-        self._digest: hashlib._Hash | blake3 = blake3() if blake3_hex else hashlib.sha256()
-        self._name, self._expected = ("BLAKE3", blake3_hex) if blake3_hex else ("SHA-256", file.sha256)
+        self._name, self._digest, self._expected = digest_to_check(file.sha256, blake3_hex)
         self._size_bytes = 0
 
     def add(self, chunk: bytes | memoryview) -> None:

@@ -9,7 +9,6 @@ A file is held to its BLAKE3 where the manifest has one, else to its SHA-256: bo
 fifth of the time (docs/decisions/0018).
 """
 
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -18,6 +17,7 @@ from blake3 import blake3
 
 from dragoman_common.errors import DataLossError
 from dragoman_models.file_digest import check_path, is_digest
+from dragoman_models.verify_files import digest_to_check
 from dragoman_worker.ports import ModelFiles
 
 CHUNK_BYTES = 1 << 20
@@ -81,11 +81,9 @@ def _refuse(error: OSError) -> None:
 
 
 def _read(files: ModelFiles, path: str, *, is_kept: bool) -> bytes:
-    name, expected = "SHA-256", files.sha256_by_path[path]
-    digest: hashlib._Hash | blake3 = hashlib.sha256()
-    if path in files.blake3_by_path:
-        # Its threads start only for an update that is large enough to share.
-        name, expected, digest = "BLAKE3", files.blake3_by_path[path], blake3(max_threads=blake3.AUTO)
+    name, digest, expected = digest_to_check(
+        files.sha256_by_path[path], files.blake3_by_path.get(path, ""), num_threads=blake3.AUTO
+    )
     try:
         descriptor = os.open(files.folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
