@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from blake3 import blake3
 
@@ -56,15 +55,9 @@ def verify_chunks(chunks: Iterable[bytes], file: FileDigest, *, what: str) -> No
     check.finish()
 
 
-class Digest(Protocol):
-    """A hash that grows."""
-
-    def update(self, data: bytes | memoryview, /) -> object: ...
-
-    def hexdigest(self) -> str: ...
-
-
-def digest_to_check(sha256_hex: str, blake3_hex: str = "", *, num_threads: int = 1) -> tuple[str, Digest, str]:
+def digest_to_check(
+    sha256_hex: str, blake3_hex: str = "", *, num_threads: int = 1
+) -> tuple[str, "hashlib._Hash | blake3", str]:
     """Return the name of the digest that a file is held to, an empty hash of its kind, and what it must become.
 
     Args:
