@@ -166,6 +166,27 @@ async def test_a_job_that_floods_its_log_is_stopped_and_fails(launch, eventually
     assert "max_log_bytes" in ended.message
 
 
+async def test_a_job_whose_log_cannot_be_asked_for_is_followed_to_its_end(launch, eventually):
+    launcher = await launch(max_log_bytes=10)
+    log_bytes, asked = launcher.runner.log_bytes, []
+
+    async def sometimes(job_id):
+        asked.append(job_id)
+        if len(asked) == 1:
+            raise UnavailableError("the cluster does not answer")
+        return await log_bytes(job_id)
+
+    launcher.runner.log_bytes = sometimes
+    job, _ = await launcher.submit()
+    await launcher.running(job)
+    await eventually(lambda: len(asked) > 1, "it is asked again")
+
+    launcher.runner.write_log(job.id, b"x" * 11)
+
+    assert "max_log_bytes" in (await launcher.ended(job)).message
+    await eventually(lambda: launcher.queue.num_running == 0, "its place is free")
+
+
 async def test_a_restart_follows_what_runs_and_starts_what_waits_in_order(launch, eventually):
     first = await launch()
     jobs = []

@@ -123,6 +123,34 @@ async def test_a_launcher_that_follows_loses_nothing(cluster, runners, eventuall
     assert (await second.recorded()) == [started.spec]
 
 
+async def test_how_much_a_followed_job_has_written_is_known_without_asking_the_cluster(
+    cluster, runners, eventually, monkeypatch
+):
+    monkeypatch.setattr("dragoman_launcher.kubernetes_jobs.MAX_OPEN_LOGS", 1)
+    first = await runners()
+    started = await running(cluster, first, eventually)
+    cluster.write_log(pod_of(cluster, started)["metadata"]["name"], b"one\n")
+    await eventually(lambda: first.log_bytes(started.id), "the log is kept")
+    await first.close()
+
+    second = await runners()
+    await second.adopt(started.id)
+
+    async def has_written(num_bytes):
+        return await second.log_bytes(started.id) == num_bytes
+
+    await eventually(lambda: has_written(4), "what was kept before is counted")
+    cluster.write_log(pod_of(cluster, started)["metadata"]["name"], b"two\n")
+    await eventually(lambda: has_written(8), "what follows is counted")
+    for request_id in ("other", "another"):
+        await second.read_log(spec(request_id).id, 0, 10)
+    calls = len(cluster.calls)
+    assert await has_written(8)
+    assert len(cluster.calls) == calls
+    await second.read_log(started.id, 0, 10)
+    assert len(cluster.calls) - calls <= 1
+
+
 async def test_a_killed_pod_is_repeated_and_the_log_goes_on(cluster, runner, eventually):
     started = await running(cluster, runner, eventually)
     for attempt in range(3):

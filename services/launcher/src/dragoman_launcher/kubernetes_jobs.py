@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from dragoman_common.errors import UnavailableError
+from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_logs import ClusterLog
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
@@ -64,6 +64,7 @@ LOG_WAIT_S: Final = 30.0
 """How long an ended job's outcome waits for the rest of its log."""
 
 MAX_OPEN_LOGS: Final = 32
+"""Of jobs that are not followed; a followed one's stays open."""
 
 T = TypeVar("T")
 
@@ -72,8 +73,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class _Followed:
+    log: ClusterLog
     archive: PodArchive
     archiving: asyncio.Task[None]
+    kept_before: int = 0
+    """Bytes of the log that were kept when the archive began."""
     exits: dict[str, Exit] = field(default_factory=dict)
     """By pod, of pods that have gone."""
     waited: str = ""
@@ -194,13 +198,17 @@ class KubernetesJobRunner:
 
     async def log_bytes(self, job_id: str) -> int:
         followed = self._followed.get(job_id)
-        kept = await self._logs(job_id).num_bytes()
-        return kept if followed is None else max(kept, followed.archive.num_bytes)
+        if followed is None:
+            return await self._logs(job_id).num_bytes()
+        # From memory: it is asked every second, of every job that runs.
+        return followed.kept_before + followed.archive.num_bytes
 
     async def read_log(self, job_id: str, offset_bytes: int, max_bytes: int) -> bytes:
         return await self._logs(job_id).read(offset_bytes, max_bytes)
 
     def _logs(self, job_id: str) -> ClusterLog:
+        if (followed := self._followed.get(job_id)) is not None:
+            return followed.log
         log = self._logs_read.setdefault(job_id, ClusterLog(self._api, job_id, time.monotonic))
         self._logs_read.move_to_end(job_id)
         # Each holds a part of up to half a MiB.
@@ -220,9 +228,17 @@ class KubernetesJobRunner:
 
     def _follow(self, job_id: str) -> None:
         if job_id not in self._followed:
-            archive = PodArchive(self._api, self._logs(job_id), self._pulse, lambda: self._pods_of(job_id))
-            archiving = asyncio.create_task(archive.run(), name=f"log of {job_id}")
-            self._followed[job_id] = _Followed(archive=archive, archiving=archiving)
+            log = self._logs(job_id)
+            archive = PodArchive(self._api, log, self._pulse, lambda: self._pods_of(job_id))
+            archiving = asyncio.create_task(self._archive(job_id, log, archive), name=f"log of {job_id}")
+            self._followed[job_id] = _Followed(log=log, archive=archive, archiving=archiving)
+
+    async def _archive(self, job_id: str, log: ClusterLog, archive: PodArchive) -> None:
+        try:
+            self._followed[job_id].kept_before = await self._patiently(log.num_bytes)
+        except (RefusedError, DataLossError) as error:
+            logger.warning("kept log not counted", extra={"job": job_id, "reason": str(error)})
+        await archive.run()
 
     def _pods_of(self, job_id: str) -> list[Manifest]:
         pods = [pod for pod in self._pods.objects.values() if _job_of(pod) == job_id]

@@ -240,7 +240,11 @@ class JobSupervisor:
                 await asyncio.wait({waiting}, timeout=self._limits.check_interval_s)
                 if waiting.done() or stopped_because is not None:
                     continue
-                stopped_because = await self._broken_limit(job_id)
+                try:
+                    stopped_because = await self._broken_limit(job_id)
+                except DragomanError as error:
+                    # Not known yet; it is asked again, and the job goes on.
+                    logger.warning("limits not looked at", extra={"job": job_id, "reason": error.message})
                 if stopped_because is not None:
                     self._stop(job_id)
             return await waiting, stopped_because
