@@ -54,4 +54,5 @@ def test_the_sample_of_k8s_trains_a_model_that_tells_urgent_from_normal(kubectl,
     texts = {"The main database is down right now.": "urgent", "The printed catalogue could be nicer.": "normal"}
     found = installation.dragoman("predict", "urgency", stdin="".join(f"{text}\n" for text in texts))
     assert [line.split("\t")[0] for line in found.splitlines()] == list(texts.values())
+    kubectl.run("delete", "--filename=-", "--wait=true", stdin=drawn)
     note(f"k8s/sample, from `kubectl apply -k` to its alias: {time.monotonic() - began_s:.0f} s")
