@@ -290,3 +290,94 @@ async def test_what_another_launcher_starts_and_ends_counts_here(launch):
         here.catalogue.take(seen)
         here.supervisor.notice(seen)
         assert (here.queue.num_running, here.queue.num_pending) == counts
+
+
+class AwayStore(MemoryJobStore):
+    """Does not answer for as many calls as it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_away = 0
+
+    def check(self):
+        if self.num_away:
+            self.num_away -= 1
+            raise UnavailableError("the cluster does not answer")
+
+    async def load_all(self):
+        self.check()
+        return await super().load_all()
+
+    async def append(self, job):
+        self.check()
+        await super().append(job)
+
+
+async def test_a_launcher_takes_over_a_job_cancelled_while_it_waited_from_a_store_that_hardly_answers(
+    launch, monkeypatch
+):
+    monkeypatch.setattr("dragoman_launcher.supervisor.FIRST_RETRY_DELAY_S", 0.001)
+    here = await launch(store=AwayStore())
+    await here.supervisor.step_down()
+    job, _ = await here.submit()
+    await here.supervisor.cancel("acme", job.id, "enough")
+
+    for num_away in (1, 2, 3):
+        here.store.num_away = num_away
+        await here.supervisor.open()
+    ended = await here.ended(job)
+
+    assert (ended.state, ended.message) == (JobState.CANCELLED, "enough")
+    assert here.runner.started == []
+
+
+async def test_a_job_that_the_former_launcher_ends_during_a_takeover_stays_as_it_ended(launch):
+    here = await launch()
+    await here.supervisor.step_down()
+    job, _ = await here.submit()
+    cancelled = await here.supervisor.cancel("acme", job.id, "enough")
+    adopt, ends = here.runner.adopt, cancelled.cancel(NOW, "ended there")
+
+    async def adopt_late(job_id):
+        await here.store.append(ends)
+        return await adopt(job_id)
+
+    here.runner.adopt = adopt_late
+    await here.supervisor.open()
+
+    assert await here.ended(job) == ends
+    assert here.runner.started == []
+
+
+async def test_a_job_that_ended_unseen_is_not_run_again_by_the_launcher_that_takes_over(launch):
+    here = await launch()
+    await here.supervisor.step_down()
+    job, _ = await here.submit()
+    began = job.start(NOW)
+    ends = began.fail(NOW, "boom")
+    await here.store.append(began)
+    await here.store.append(ends)
+
+    await here.supervisor.open()
+
+    assert await here.ended(job) == ends
+    assert here.runner.started == []
+    assert (here.queue.num_running, here.queue.num_pending) == (0, 0)
+
+
+async def test_what_was_begun_of_a_job_that_another_launcher_ended_meanwhile_is_undone(launch, eventually):
+    launcher = await launch()
+    start, ends = launcher.runner.start, []
+
+    async def start_late(job):
+        ends.append(job.cancel(NOW, "ended there"))
+        await launcher.store.append(ends[0])
+        await start(job)
+
+    launcher.runner.start = start_late
+    job, _ = await launcher.submit()
+
+    assert await launcher.ended(job) == ends[0]
+    async with asyncio.timeout(10):
+        assert (await launcher.runner.wait(job.id)).exit == "signal SIGTERM"
+    await eventually(lambda: launcher.queue.num_running == 0, "its place is free")

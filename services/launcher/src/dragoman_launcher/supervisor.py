@@ -12,10 +12,10 @@ again until it is taken, or found again by the next launcher.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, UnavailableError
@@ -29,6 +29,8 @@ FIRST_RETRY_DELAY_S: Final = 0.5
 MAX_RETRY_DELAY_S: Final = 30.0
 DRAIN_MARGIN_S: Final = 15.0
 """What a drain waits beyond the grace: for kills to work and for the last changes to be written."""
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -72,15 +74,21 @@ class JobSupervisor:
 
     async def open(self) -> None:
         """Take over what runs, queue what waits, and start from now on; when jobs can reach the launcher."""
-        for job in self._catalogue.unended():
+        # What others kept may not have been seen yet: a job that has ended since must not be run again.
+        for job in await _patiently(self._store.load_all, "jobs not read"):
+            self._catalogue.take(job)
+            self._count(self._catalogue.find(job.id) or job)
+        for kept in self._catalogue.unended():
             # A job that this launcher noticed as running may be gone without a trace.
-            self._queue.finish(job.id)
-            if await self._runner.adopt(job.id):
+            self._queue.finish(kept.id)
+            is_begun = await self._runner.adopt(kept.id)
+            job = self._catalogue.find(kept.id) or kept
+            if is_begun:
                 logger.info("job adopted", extra={"job": job.id, "tenant": job.spec.tenant})
                 self._queue.adopt(job.id, job.spec.tenant)
                 self._attend(job.id)
             elif job.is_cancelled:
-                await self._catalogue.change(job.id, lambda job: job.cancel(self._clock.now(), job.cancel_reason or ""))
+                self._end_soon(job.id)
             else:
                 self._queue.push(job.id, job.spec.tenant)
         self._is_open = True
@@ -93,19 +101,20 @@ class JobSupervisor:
 
     def notice(self, job: TrainingJob) -> None:
         """Take up a job as somebody has kept it: queue, start or stop it if this launcher is open, else count it."""
-        self._count(self._catalogue.find(job.id) or job)
+        job = self._catalogue.find(job.id) or job
+        self._count(job)
         if not self._is_open:
             return
         if job.is_cancelled and job.id in self._tasks:
             self._stop(job.id)
-        elif job.is_cancelled and self._queue.withdraw(job.id):
-            self._stop_by(job.id, self._end_waiting(job.id))
+        elif job.is_cancelled and job.state is JobState.PENDING:
+            self._end_soon(job.id)
         self._start_next()
 
     def _count(self, job: TrainingJob) -> None:
         if job.id in self._tasks:
             return
-        if job.state is JobState.PENDING:
+        if job.state is JobState.PENDING and not job.is_cancelled:
             self._queue.push(job.id, job.spec.tenant)
         elif job.state is JobState.RUNNING:
             self._queue.adopt(job.id, job.spec.tenant)
@@ -217,6 +226,11 @@ class JobSupervisor:
                 await self._persist(job_id, lambda job: self._fail(job, f"The job could not be started: {text}"))
                 return
         job = await self._started(job_id)
+        if job.is_ended:
+            # By another launcher, while this one began: what was begun is undone.
+            self._stop(job_id)
+            await self._runner.wait(job_id)
+            return
         logger.info("job runs", extra={"job": job_id, "tenant": job.spec.tenant, "model": job.spec.model})
         if job.is_cancelled:
             self._stop(job_id)
@@ -262,27 +276,35 @@ class JobSupervisor:
         return None
 
     def _stop(self, job_id: str) -> None:
-        if job_id not in self._stops:
-            self._stop_by(job_id, self._runner.stop(job_id, self._limits.cancel_grace_s))
+        self._stop_by(f"stop {job_id}", lambda: self._runner.stop(job_id, self._limits.cancel_grace_s))
 
-    def _stop_by(self, job_id: str, stop: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(stop, name=f"stop {job_id}", context=Context())
-        self._stops[job_id] = task
-        task.add_done_callback(lambda done: self._stopped(job_id, done))
+    def _end_soon(self, job_id: str) -> asyncio.Task[None]:
+        # Not the same as a stop, which may be under way already: it ends no record.
+        return self._stop_by(f"end {job_id}", lambda: self._end_waiting(job_id))
 
-    def _stopped(self, job_id: str, task: asyncio.Task[None]) -> None:
-        if self._stops.get(job_id) is task:
-            del self._stops[job_id]
+    def _stop_by(self, name: str, stop: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        if name not in self._stops:
+            task = self._stops[name] = asyncio.create_task(stop(), name=name, context=Context())
+            task.add_done_callback(self._stopped)
+        return self._stops[name]
+
+    def _stopped(self, task: asyncio.Task[None]) -> None:
+        if self._stops.get(task.get_name()) is task:
+            del self._stops[task.get_name()]
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("job not stopped", exc_info=error, extra={"job": job_id})
+            logger.error("job not stopped", exc_info=error, extra={"job": task.get_name().rpartition(" ")[2]})
 
     async def _persist(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
         """Change a job, waiting for a store that is full or away: what happened has happened."""
-        delay_s = FIRST_RETRY_DELAY_S
-        while True:
-            try:
-                return await self._catalogue.change(job_id, move)
-            except UnavailableError as error:
-                logger.warning("job not written", extra={"job": job_id, "reason": error.message, "retry_s": delay_s})
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
+        return await _patiently(lambda: self._catalogue.change(job_id, move), "job not written", job=job_id)
+
+
+async def _patiently(work: Callable[[], Awaitable[T]], what: str, **extra: str) -> T:
+    delay_s = FIRST_RETRY_DELAY_S
+    while True:
+        try:
+            return await work()
+        except UnavailableError as error:
+            logger.warning(what, extra={**extra, "reason": error.message, "retry_s": delay_s})
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
