@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import yaml
 
+from dragoman_launcher.cluster_logs import PART_BYTES
 from dragoman_trainer.recipe import parse_recipe
 from tests.deploy import helm, kubernetes_types
 from tests.deploy.test_chart import SETS, environment, pods, workloads
@@ -61,6 +62,13 @@ def test_the_production_values_name_what_is_there():
     assert trainer["queue"] in {one["metadata"]["name"] for one in by_kind("kueue", "LocalQueue")}
     classes = {one["metadata"]["name"] for one in by_kind("", "PriorityClass")}
     assert {trainer["priorityClass"], values["priorityClass"]} == classes
+
+
+def test_what_jobs_keep_in_the_cluster_leaves_room_in_etcd():
+    # By default etcd has 2 GiB; the versions of what is written now, and all else, need some of it.
+    quotas = yaml.safe_load_all((FOLDER / "quotas.yaml").read_text())
+    (quota,) = [one for one in quotas if one["metadata"]["namespace"] == "training"]
+    assert int(quota["spec"]["hard"]["count/configmaps"]) * PART_BYTES < 0.75 * 2 * 2**30
 
 
 def test_serving_takes_the_place_of_training_and_never_the_other_way():

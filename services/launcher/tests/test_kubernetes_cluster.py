@@ -18,7 +18,7 @@ import pytest
 from dragoman_common.clock import SystemClock
 from dragoman_common.errors import UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
-from dragoman_launcher.cluster_logs import ClusterLog
+from dragoman_launcher.cluster_logs import PART_BYTES, ClusterLog
 from dragoman_launcher.cluster_store import ClusterJobStore
 from dragoman_launcher.contracts import JobRunnerContract, JobStoreContract, spec
 from dragoman_launcher.job import TrainingJob
@@ -150,7 +150,7 @@ async def test_each_launcher_sees_what_another_one_keeps_on_a_cluster(api):
 
 
 async def test_launchers_that_archive_the_same_log_at_once_keep_each_byte_once_on_a_cluster(api):
-    whole = os.urandom(3 * 512 * 1024)
+    whole = os.urandom(10 * PART_BYTES)
 
     async def archive(piece_bytes):
         log, at = ClusterLog(api, spec().id, time.monotonic), 0

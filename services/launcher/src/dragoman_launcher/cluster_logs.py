@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The archived logs of jobs, in the cluster: parts of at most half a MiB in the order in which they were read.
+"""The archived logs of jobs, in the cluster: parts of at most 64 KiB in the order in which they were read.
 
     <job>-log-<n>   ConfigMap: the bytes, deflated; of which pod, from which byte of its log, from which of the whole
     append(pod, at, data): what is kept of it already is passed over -> into the last part, at its version, or a new one
 
 A part that has a next one never changes. Who writes beside another is refused by the version or the name, reads what is
 there, and goes on behind it: each byte is kept once. A log outlives pod and Job.
+
+    finish(pod, at, data): a log that was cut -> the end of its last pod's, as one more part behind the mark
 """
 
 import asyncio
@@ -15,19 +17,22 @@ import binascii
 import logging
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi
-from dragoman_launcher.job_log import last_lines
+from dragoman_launcher.job_log import TAIL_BYTES, last_lines
 from dragoman_launcher.job_objects import DOMAIN, JOB_LABEL, MANAGED, ROLE_LABEL, SELECTOR, Manifest
 
-PART_BYTES: Final = 512 * 1024
-"""Before deflation; an object may have 1 MiB."""
-MAX_BYTES: Final = 16 * 1024 * 1024
-"""Of one job's log. The cluster's own store is no place for more."""
-CUT: Final = b"\n[the log goes on; no more of it is kept]\n"
+PART_BYTES: Final = 64 * 1024
+"""Before deflation. Whoever adds to a part writes all of it anew, and etcd keeps what was there until it is compacted:
+5 minutes of a log that is written every 5 s cost it 2 MB at worst. And so many ConfigMaps (the quota
+`count/configmaps`) take at most so many times this."""
+MAX_BYTES: Final = 1024 * 1024
+"""Of one job's log, beside its end. Text takes a tenth of it: 10,000 jobs (MAX_JOBS) that all write as much take 1 of
+the 2 GiB that etcd has by default, and when those are full the whole cluster takes no change."""
+CUT: Final = b"\n[the log goes on; only its end is kept, once the job has ended]\n"
 FRESH_S: Final = 1.0
 """How old what is read of a growing log may be."""
 MAX_TRIES: Final = 8
@@ -75,12 +80,14 @@ class ClusterLog:
         """Of the parts that have a next one, and so never change."""
         self._whole: _Part | None = None
         self._newest: tuple[float, _Part | None] | None = None
+        self._end = b""
         self._looking = asyncio.Lock()
 
     async def kept(self, pod: str) -> int:
         """How many bytes of a pod's log are kept."""
         selector = f"{SELECTOR},{ROLE_LABEL}=log,{JOB_LABEL}={self._job_id}"
-        parts = [_part(found) for found in (await self._api.list("ConfigMap", selector)).get("items") or []]
+        found = (await self._api.list("ConfigMap", selector)).get("items") or []
+        parts = await asyncio.to_thread(lambda: [_part(manifest) for manifest in found])
         return max((part.pod_end for part in parts if part.pod == pod), default=0)
 
     async def append(self, pod: str, at: int, data: bytes) -> None:
@@ -98,21 +105,50 @@ class ClusterLog:
         for number_of_try in range(MAX_TRIES + len(data) // PART_BYTES):
             # Most of the time nobody else writes, and what is there is known.
             last = await self._last(fresh_s=0 if number_of_try else float("inf"))
+            end = 0 if last is None else last.end
+            if end >= MAX_BYTES:
+                return
             is_of_pod = last is not None and last.pod == pod
             kept = last.pod_end if last is not None and is_of_pod else await self._kept_before(last, pod)
             data, at = data[max(0, kept - at) :], max(at, kept)
-            end = 0 if last is None else last.end
-            if not data or end >= MAX_BYTES:
+            if not data:
                 return
             if last is not None and is_of_pod and at == kept and len(last.data) < PART_BYTES:
-                piece = _cut(data[: PART_BYTES - len(last.data)], end)
-                replaced = await self._api.replace(_manifest(last, last.data + piece))
-                self._newest = None if replaced is None else (self._monotonic_s(), _part(replaced))
+                whole = last.data + _cut(data[: PART_BYTES - len(last.data)], end)
+                manifest = {
+                    "apiVersion": "v1",
+                    "kind": "ConfigMap",
+                    **last.manifest,
+                    "binaryData": await _packed(whole),
+                }
+                replaced = await self._api.replace(manifest)
+                known = None if replaced is None else replace(last, data=whole, manifest=replaced)
+                self._newest = None if known is None else (self._monotonic_s(), known)
             else:
                 number = 0 if last is None else last.number + 1
-                await self._api.create(self._new(number, pod, at, end, _cut(data[:PART_BYTES], end)))
-                self._newest = None
+                await self._create(number, pod, at, end, _cut(data[:PART_BYTES], end))
         raise UnavailableError("The log is written by others all the time.")
+
+    async def finish(self, pod: str, at: int, data: bytes) -> None:
+        """Say how the log of the job's last pod ends. What of it was cut off is kept as well, once.
+
+        Args:
+            pod: its uid.
+            at: where in its log the piece begins.
+            data: the piece, up to the end; at most TAIL_BYTES.
+
+        Raises:
+            UnavailableError: it may be kept.
+            RefusedError: the cluster takes no more; `tail` knows it all the same.
+        """
+        self._end = data
+        last = await self._last()
+        # Behind the cut there is nothing but another launcher's end of the same log.
+        if last is None or last.end < MAX_BYTES or last.start >= MAX_BYTES:
+            return
+        kept = last.pod_end - len(CUT) if last.pod == pod else 0
+        if fresh := data[max(0, kept - at) :]:
+            await self._create(last.number + 1, pod, max(at, kept), last.end, fresh)
 
     async def _kept_before(self, last: _Part | None, pod: str) -> int:
         return 0 if last is None else await self.kept(pod)
@@ -137,6 +173,8 @@ class ClusterLog:
 
     async def tail(self) -> str:
         """The last lines of the last pod that wrote any."""
+        if self._end:
+            return last_lines(self._end)
         last = await self._last()
         if last is None:
             return ""
@@ -171,15 +209,18 @@ class ClusterLog:
     def _name(self, number: int) -> str:
         return f"{self._job_id}-log-{number:04d}"
 
-    def _new(self, number: int, pod: str, pod_start: int, start: int, data: bytes) -> Manifest:
+    async def _create(self, number: int, pod: str, pod_start: int, start: int, data: bytes) -> None:
+        """Make a part, unless somebody else has made one of this number."""
         annotations = {_POD: pod, _POD_START: str(pod_start), _START: str(start)}
         labels = MANAGED | {JOB_LABEL: self._job_id, ROLE_LABEL: "log"}
-        return {
+        manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": self._name(number), "labels": labels, "annotations": annotations},
-            "binaryData": _packed(data),
+            "binaryData": await _packed(data),
         }
+        await self._api.create(manifest)
+        self._newest = None
 
 
 def _cut(data: bytes, end: int) -> bytes:
@@ -188,12 +229,9 @@ def _cut(data: bytes, end: int) -> bytes:
     return data if len(data) < room else data[: max(0, room - len(CUT))] + CUT
 
 
-def _packed(data: bytes) -> dict[str, str]:
-    return {_KEY: base64.b64encode(zlib.compress(data)).decode()}
-
-
-def _manifest(part: _Part, data: bytes) -> Manifest:
-    return {"apiVersion": "v1", "kind": "ConfigMap", **part.manifest, "binaryData": _packed(data)}
+async def _packed(data: bytes) -> dict[str, str]:
+    packed = await asyncio.to_thread(zlib.compress, data)
+    return {_KEY: base64.b64encode(packed).decode()}
 
 
 def _part(found: Manifest) -> _Part:
@@ -207,7 +245,7 @@ def _part(found: Manifest) -> _Part:
             pod=annotations[_POD],
             pod_start=int(annotations[_POD_START]),
             start=int(annotations[_START]),
-            data=unpack.decompress(packed, PART_BYTES + len(CUT)),
+            data=unpack.decompress(packed, max(PART_BYTES, TAIL_BYTES) + len(CUT)),
             manifest=found,
         )
     except (KeyError, ValueError, binascii.Error, zlib.error) as error:

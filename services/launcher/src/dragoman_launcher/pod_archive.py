@@ -3,6 +3,7 @@
 """Copies the log of a job's first worker into its archive while it runs: pod after pod, each to its end.
 
 pods of index 0, oldest first -> log, followed -> what is not kept yet -> ClusterLog      broken off -> followed again
+the job has ended -> the last bytes that were read -> ClusterLog.finish: an error's text is seldom where a log begins
 """
 
 import asyncio
@@ -15,12 +16,13 @@ from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_logs import ClusterLog
 from dragoman_launcher.cluster_watch import Pulse
+from dragoman_launcher.job_log import TAIL_BYTES
 from dragoman_launcher.job_objects import CONTAINER, INDEX_LABEL, Manifest
 from dragoman_launcher.job_status import exit_of, has_log
 
 RETRY_DELAY_S: Final = 0.5
-GATHER_S: Final = 1.0
-"""How far behind the archived log of a running pod may be."""
+GATHER_S: Final = 5.0
+"""How far behind the archived log of a running pod may be. Each write leaves a copy of a part in etcd for minutes."""
 MAX_GATHERED_BYTES: Final = 256 * 1024
 MAX_WAITING_PIECES: Final = 16
 
@@ -44,6 +46,8 @@ class PodArchive:
         self._pods = pods
         self._done: set[str] = set()
         self._last_pods: Sequence[Manifest] | None = None
+        self._end: tuple[str, int, bytes] | None = None
+        """What was read last: of which pod, from which byte of its log."""
         self.num_bytes = 0
         """How much this launcher has copied, also of what was too much to keep."""
 
@@ -55,6 +59,7 @@ class PodArchive:
             if pod is not None:
                 await self._copy(pod)
             elif self._last_pods is not None:
+                await self._finish()
                 return
             else:
                 await beat.wait()
@@ -78,6 +83,17 @@ class PodArchive:
                 return pod
         return None
 
+    async def _finish(self) -> None:
+        while self._end is not None:
+            try:
+                await self._logs.finish(*self._end)
+            except UnavailableError:
+                await asyncio.sleep(RETRY_DELAY_S)
+                continue
+            except (RefusedError, DataLossError) as error:
+                logger.warning("end of a log not archived", extra={"pod_uid": self._end[0], "reason": str(error)})
+            return
+
     async def _copy(self, pod: Manifest) -> None:
         name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
         try:
@@ -98,23 +114,35 @@ class PodArchive:
             await asyncio.sleep(RETRY_DELAY_S)
 
     async def _keep(self, name: str, uid: str) -> None:
-        at = known = await self._logs.kept(uid)
+        known = await self._logs.kept(uid)
+        at, end, is_taken = 0, b"", True
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_WAITING_PIECES)
         reading = asyncio.create_task(self._read(name, pieces))
         try:
             is_over = False
             while not is_over:
                 data, is_over = await _gathered(pieces)
-                fresh, known = data[known:], max(0, known - len(data))
-                if fresh:
-                    await self._logs.append(uid, at, fresh)
-                    at += len(fresh)
+                fresh = data[max(0, known - at) :]
+                at, end = at + len(data), (end + data)[-TAIL_BYTES:]
+                if end:
+                    self._end = uid, at - len(end), end
+                if fresh and is_taken:
+                    is_taken = await self._is_taken(name, uid, at - len(fresh), fresh)
                     self.num_bytes += len(fresh)
             await reading
         finally:
             reading.cancel()
             # Its connection is closed when this returns, also when nobody listens to it any more.
             await asyncio.gather(reading, return_exceptions=True)
+
+    async def _is_taken(self, name: str, uid: str, at: int, data: bytes) -> bool:
+        """False: no more of this log is kept. It is read all the same: how it ends says why a job failed."""
+        try:
+            await self._logs.append(uid, at, data)
+        except (RefusedError, DataLossError) as error:
+            logger.warning("log not archived", extra={"pod": name, "reason": str(error)})
+            return False
+        return True
 
     async def _read(self, name: str, pieces: "asyncio.Queue[bytes | None]") -> None:
         try:
