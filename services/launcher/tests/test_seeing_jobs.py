@@ -167,6 +167,29 @@ async def test_a_change_of_a_job_that_another_launcher_has_changed_is_decided_an
     assert (changed.state, changed.sequence, changed.cancel_reason) == (JobState.RUNNING, 2, "enough")
 
 
+@pytest.mark.parametrize("does_raise", [True, False])
+async def test_an_end_that_another_launcher_kept_is_told_of_when_no_change_follows_from_it(does_raise):
+    store = MemoryJobStore()
+    here, there = JobCatalogue(store), JobCatalogue(store)
+    pending = TrainingJob.created(spec())
+    await store.create(pending.spec)
+    for catalogue in (here, there):
+        catalogue.add(pending)
+    told, told_of_own = [], []
+    here.listen(told.append, to_others=True)
+    here.listen(told_of_own.append)
+    ends = await there.change(pending.id, lambda job: job.cancel(NOW, "enough"))
+
+    if does_raise:
+        with pytest.raises(IllegalMoveError):
+            await here.change(pending.id, lambda job: job.start(NOW))
+    else:
+        assert await here.change(pending.id, lambda job: job if job.is_ended else job.start(NOW)) == ends
+
+    assert (told, told_of_own) == ([ends], [])
+    assert here.find(pending.id) == ends
+
+
 async def test_news_that_is_late_takes_nothing_back(launch):
     here = await launch()
     job, _ = await here.submit()

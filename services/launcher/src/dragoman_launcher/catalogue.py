@@ -148,15 +148,15 @@ class JobCatalogue:
                     break
                 except AbortedError:
                     # An earlier try was kept although it raised, or another launcher was first: take that, and move
-                    # from there.
+                    # from there. What was kept is told of even if there is no move from it.
                     kept = await self._store.load(job_id)
                     if kept is None:
                         raise
-                    self._show(kept)
+                    self.take(kept)
                     job = self._jobs[job_id]
                     moved = move(job)
                     if moved is job:
-                        break
+                        return job
             else:
                 raise UnavailableError(f"Job {job_id} is changed by others all the time; try again.")
             self._show(moved)
