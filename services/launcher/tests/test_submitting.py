@@ -50,6 +50,21 @@ async def test_the_same_request_id_returns_the_job_also_after_it_failed_and_afte
     assert again.message == "boom"
 
 
+@pytest.mark.parametrize("full", [{"max_pending": 0}, {"max_jobs": 0}])
+async def test_a_request_that_another_launcher_took_is_answered_by_one_that_has_no_room(launch, full):
+    other = await launch()
+    here = await launch(store=other.store, runner=other.runner, **full)
+    await here.supervisor.step_down()
+    job, _ = await other.submit("same")
+
+    again, created = await here.submit("same")
+
+    assert (again.id, created) == (job.id, False)
+    with pytest.raises(OverloadedError):
+        await here.submit("new")
+    assert here.checker.num_checks == 0
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

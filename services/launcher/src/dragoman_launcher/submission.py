@@ -76,9 +76,12 @@ class JobSubmission:
         check_request(request_id, model)
         # One at a time per request: its repeats wait here, and cost no check and no place.
         async with self._locks.setdefault(job_id(tenant, request_id), asyncio.Lock()):
-            known = self._catalogue.find(job_id(tenant, request_id))
+            # Also one that another launcher has kept just now: a repeat is answered, whatever is full here.
+            known = await self._catalogue.look(job_id(tenant, request_id))
             if known is not None:
                 _check_same(known.spec, model=model, recipe=recipe, overrides=overrides)
+                # A record may be there that nobody queued: a call that wrote it and then failed (a full disk, say).
+                self._supervisor.notice(known)
                 return known, False
             return await self._submit(
                 tenant=tenant,
