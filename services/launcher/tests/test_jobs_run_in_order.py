@@ -92,6 +92,37 @@ async def test_cancelling_a_waiting_job_ends_it_and_it_never_starts(launch, even
     assert launcher.runner.started == [first.id]
 
 
+async def test_a_waiting_job_whose_canceller_goes_away_is_cancelled_all_the_same(launch):
+    launcher = await launch()
+    first, _ = await launcher.submit("r1")
+    await launcher.running(first)
+    second, _ = await launcher.submit("r2")
+    stop, stopping, go = launcher.runner.stop, asyncio.Event(), asyncio.Event()
+
+    async def slow_stop(job_id, grace_s):
+        stopping.set()
+        await go.wait()
+        await stop(job_id, grace_s)
+
+    launcher.runner.stop = slow_stop
+    caller = asyncio.create_task(launcher.supervisor.cancel("acme", second.id, "enough"))
+    await stopping.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert (await launcher.store.load(second.id)).is_cancelled
+
+    # Also told of it meanwhile, and with room for it.
+    launcher.supervisor.notice(launcher.catalogue.find(second.id))
+    launcher.runner.succeed(first.id)
+    await launcher.ended(first)
+    go.set()
+
+    ended = await launcher.ended(second)
+    assert (ended.state, ended.message) == (JobState.CANCELLED, "enough")
+    assert launcher.runner.started == [first.id]
+
+
 async def test_cancelling_twice_or_after_the_end_changes_nothing(launch, eventually):
     launcher = await launch()
     job, _ = await launcher.submit()

@@ -176,11 +176,13 @@ class JobSupervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _cancel(self, job_id: str, reason: str) -> TrainingJob:
-        # A launcher that is not open only knows that it waits: the one that is may be starting it just now.
-        if self._is_open and self._queue.withdraw(job_id):
-            await self._runner.stop(job_id, 0)
-            return await self._catalogue.change(job_id, lambda job: self._cancel_waiting(job, reason))
+        # Written first: whoever goes away afterwards, the caller or this launcher, the job is ended.
         job = await self._catalogue.change(job_id, lambda job: job.request_cancel(self._clock.now(), reason))
+        # A launcher that is not open only knows that it waits: the one that is may be starting it just now.
+        if self._is_open and job.state is JobState.PENDING and job_id not in self._tasks:
+            self._queue.withdraw(job_id)
+            await asyncio.wait({self._end_soon(job_id)})
+            return self._catalogue.find(job_id) or job
         if not job.is_ended:
             self._stop(job_id)
         return job
