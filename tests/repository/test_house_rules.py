@@ -13,7 +13,7 @@ TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, captur
 )
 FILES = [ROOT / name for name in TRACKED if name and (ROOT / name).is_file()]
 SOURCES = [path for path in FILES if path.suffix == ".py"]
-SHIPPED = [path for path in SOURCES if "/src/" in str(path)]
+SHIPPED = [path for path in SOURCES if "src" in path.relative_to(ROOT).parts]
 
 
 def names(paths):
