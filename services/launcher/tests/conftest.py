@@ -17,6 +17,7 @@ import pytest
 from dragoman_common.testing import FakeClock
 from dragoman_launcher.announcer import Announcer
 from dragoman_launcher.catalogue import JobCatalogue
+from dragoman_launcher.cluster_api import ClusterApi
 from dragoman_launcher.job import JobState
 from dragoman_launcher.memory import (
     MemoryDataSets,
@@ -29,6 +30,7 @@ from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.quota import Quotas
 from dragoman_launcher.submission import JobSubmission
 from dragoman_launcher.supervisor import JobLimits, JobSupervisor
+from services.launcher.tests.fake_cluster import FakeCluster, serving
 
 DEADLINE_S = 30.0
 
@@ -188,3 +190,17 @@ async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Launch
 
     yield make
     await cleanup.aclose()
+
+
+@pytest.fixture
+async def cluster():
+    return FakeCluster()
+
+
+@pytest.fixture
+async def api(cluster, tmp_path):
+    """The scripted cluster, over HTTP."""
+    async with serving(cluster, tmp_path) as kubeconfig:
+        api = await ClusterApi.open("training", kubeconfig=str(kubeconfig))
+        yield api
+        await api.close()

@@ -11,28 +11,13 @@ import pytest
 from dragoman_common.errors import AbortedError, UnavailableError
 from dragoman_common.testing import FakeClock
 from dragoman_launcher import cluster_logs
-from dragoman_launcher.cluster_api import ClusterApi
 from dragoman_launcher.cluster_logs import CUT, ClusterLog
 from dragoman_launcher.cluster_store import ClusterJobStore
 from dragoman_launcher.contracts import NOW, JobStoreContract, spec
 from dragoman_launcher.job import Progress, TrainingJob
 from dragoman_launcher.job_record import CorruptJobError
-from services.launcher.tests.fake_cluster import FakeCluster, serving
 
 JOB = spec().id
-
-
-@pytest.fixture
-async def cluster():
-    return FakeCluster()
-
-
-@pytest.fixture
-async def api(cluster, tmp_path):
-    async with serving(cluster, tmp_path) as kubeconfig:
-        api = await ClusterApi.open("training", kubeconfig=str(kubeconfig))
-        yield api
-        await api.close()
 
 
 class TestClusterJobStore(JobStoreContract):

@@ -11,30 +11,15 @@ from types import SimpleNamespace
 import pytest
 
 from dragoman_launcher import cluster_logs
-from dragoman_launcher.cluster_api import ClusterApi
 from dragoman_launcher.cluster_logs import CUT, MAX_BYTES, PART_BYTES, ClusterLog
 from dragoman_launcher.cluster_watch import Pulse
 from dragoman_launcher.contracts import spec
 from dragoman_launcher.job_log import TAIL_BYTES
 from dragoman_launcher.pod_archive import GATHER_S, PodArchive
-from services.launcher.tests.fake_cluster import FakeCluster, serving
 
 JOB = spec().id
 LINES = b"".join(b"step %07d loss 0.%04d\n" % (number, number % 9973) for number in range(80_000))
 TRACEBACK = b"Traceback (most recent call last):\nValueError: no such label\n"
-
-
-@pytest.fixture
-async def cluster():
-    return FakeCluster()
-
-
-@pytest.fixture
-async def api(cluster, tmp_path):
-    async with serving(cluster, tmp_path) as kubeconfig:
-        api = await ClusterApi.open("training", kubeconfig=str(kubeconfig))
-        yield api
-        await api.close()
 
 
 def ended_pod(name, code=1):

@@ -11,14 +11,13 @@ from dragoman_common.auth import Caller
 from dragoman_common.errors import FailedPreconditionError, NotFoundError, UnauthenticatedError, UnavailableError
 from dragoman_common.testing import FakeClock, TestKeys
 from dragoman_launcher.catalogue import JobCatalogue
-from dragoman_launcher.cluster_api import ClusterApi
 from dragoman_launcher.contracts import NOW, spec
 from dragoman_launcher.job import TrainingJob
 from dragoman_launcher.jobs_url import ClusterSettings
 from dragoman_launcher.memory import MemoryJobStore
 from dragoman_launcher.pod_exchange import PodName, PodTokenExchange
 from dragoman_launcher.pod_tokens import MIN_REFRESH_S, PodTokenAuthenticator
-from services.launcher.tests.fake_cluster import FakeCluster, serving
+from services.launcher.tests.fake_cluster import FakeCluster
 
 SETTINGS = ClusterSettings(namespace="training", image="registry.example/trainer@sha256:" + "ab" * 32)
 POD = {
@@ -30,19 +29,6 @@ POD = {
 class Others:
     def authenticate(self, metadata):
         return Caller(identity="operator", tenant="acme", subject="ana")
-
-
-@pytest.fixture
-async def cluster():
-    return FakeCluster()
-
-
-@pytest.fixture
-async def api(cluster, tmp_path):
-    async with serving(cluster, tmp_path) as kubeconfig:
-        api = await ClusterApi.open("training", kubeconfig=str(kubeconfig))
-        yield api
-        await api.close()
 
 
 @pytest.fixture

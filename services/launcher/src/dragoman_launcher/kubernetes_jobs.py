@@ -211,7 +211,7 @@ class KubernetesJobRunner:
             return followed.log
         log = self._logs_read.setdefault(job_id, ClusterLog(self._api, job_id, time.monotonic))
         self._logs_read.move_to_end(job_id)
-        # Each holds a part of up to half a MiB.
+        # Each holds a part of up to 64 KiB.
         if len(self._logs_read) > MAX_OPEN_LOGS:
             self._logs_read.popitem(last=False)
         return log
