@@ -16,6 +16,7 @@ import pytest
 
 from dragoman_common.testing import FakeClock
 from dragoman_launcher.announcer import Announcer
+from dragoman_launcher.attendance import JobLimits
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.cluster_api import ClusterApi
 from dragoman_launcher.job import JobState
@@ -29,7 +30,7 @@ from dragoman_launcher.memory import (
 from dragoman_launcher.queue import JobQueue
 from dragoman_launcher.quota import Quotas
 from dragoman_launcher.submission import JobSubmission
-from dragoman_launcher.supervisor import JobLimits, JobSupervisor
+from dragoman_launcher.supervisor import JobSupervisor
 from services.launcher.tests.fake_cluster import FakeCluster, serving
 
 DEADLINE_S = 30.0

@@ -24,6 +24,7 @@ from dragoman_common.server import Service, serve
 from dragoman_common.service_keys import KeyTokens, ServiceKey, ServiceTokenAuthenticator, TrustStore
 from dragoman_events.opening import open_log
 from dragoman_launcher.announcer import Announcer
+from dragoman_launcher.attendance import JobLimits
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.event_log import EventLogJobEvents
 from dragoman_launcher.folder_store import FolderJobStore
@@ -40,7 +41,7 @@ from dragoman_launcher.registry_client import RegistryDataSets
 from dragoman_launcher.servicer import LOG_POLL_S, POLICY, LauncherServicer
 from dragoman_launcher.settings import LauncherSettings
 from dragoman_launcher.submission import JobSubmission
-from dragoman_launcher.supervisor import JobLimits, JobSupervisor
+from dragoman_launcher.supervisor import JobSupervisor
 from dragoman_launcher.trainer_check import PodRecipeChecker, TrainerRecipeChecker
 from dragoman_launcher.trainer_environment import Places
 

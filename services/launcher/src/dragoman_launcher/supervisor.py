@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Carries jobs from PENDING to their end: starts them when there is room, follows their process, stops them when asked.
+"""Carries jobs from PENDING to their end: starts them when there is room, stops them when asked.
 
-    submit -> queue -> start -> attend (wait | too long | too much log) -> outcome -> judged, kept -> the next starts
+    submit -> queue -> start -> attend (attendance.py) -> outcome -> judged, kept -> the next starts
     at start-up: what runs is adopted, what had not started waits again       at drain: what runs is cancelled
     of several launchers on one store, one is open; the others take jobs and cancellations, and `notice` what it does
 
@@ -14,14 +14,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, UnavailableError
+from dragoman_launcher.attendance import JobAttendance, JobLimits
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import JobState, Progress, Publication, TrainingJob
-from dragoman_launcher.outcome import Outcome, judge
+from dragoman_launcher.outcome import judge
 from dragoman_launcher.ports import JobRunner, JobStartError, JobStore
 from dragoman_launcher.queue import JobQueue
 
@@ -33,17 +33,6 @@ DRAIN_MARGIN_S: Final = 15.0
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobLimits:
-    """What ends a job that does not end itself."""
-
-    max_job_s: float
-    max_log_bytes: int
-    cancel_grace_s: float
-    check_interval_s: float = 1.0
-    """How often time and log are looked at: a job may exceed them for this long."""
 
 
 class JobSupervisor:
@@ -63,6 +52,9 @@ class JobSupervisor:
         self._queue = queue
         self._limits = limits
         self._clock = clock
+        self._attendance = JobAttendance(
+            catalogue=catalogue, runner=runner, limits=limits, clock=clock, stop=self._stop
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
         self._is_open = False
@@ -236,7 +228,7 @@ class JobSupervisor:
         logger.info("job runs", extra={"job": job_id, "tenant": job.spec.tenant, "model": job.spec.model})
         if job.is_cancelled:
             self._stop(job_id)
-        outcome, stopped_because = await self._followed(job_id)
+        outcome, stopped_because = await self._attendance.until_end(job_id)
         job = await self._persist(
             job_id, lambda job: judge(job, outcome, self._clock.now(), stopped_because=stopped_because)
         )
@@ -246,36 +238,6 @@ class JobSupervisor:
         return await self._persist(
             job_id, lambda job: job.start(self._clock.now()) if job.state is JobState.PENDING else job
         )
-
-    async def _followed(self, job_id: str) -> tuple[Outcome, str | None]:
-        """Wait for the end, and bring it about when the job breaks a limit."""
-        stopped_because: str | None = None
-        waiting = asyncio.ensure_future(self._runner.wait(job_id))
-        try:
-            while not waiting.done():
-                await asyncio.wait({waiting}, timeout=self._limits.check_interval_s)
-                if waiting.done() or stopped_because is not None:
-                    continue
-                try:
-                    stopped_because = await self._broken_limit(job_id)
-                except DragomanError as error:
-                    # Not known yet; it is asked again, and the job goes on.
-                    logger.warning("limits not looked at", extra={"job": job_id, "reason": error.message})
-                if stopped_because is not None:
-                    self._stop(job_id)
-            return await waiting, stopped_because
-        finally:
-            waiting.cancel()
-
-    async def _broken_limit(self, job_id: str) -> str | None:
-        job = self._catalogue.find(job_id)
-        if job is None or job.start_time is None:
-            return None
-        if (self._clock.now() - job.start_time).total_seconds() > self._limits.max_job_s:
-            return f"The job ran for more than {self._limits.max_job_s:g} s (max_job_s) and was stopped."
-        if await self._runner.log_bytes(job_id) > self._limits.max_log_bytes:
-            return f"The job wrote more than {self._limits.max_log_bytes} bytes of log (max_log_bytes) and was stopped."
-        return None
 
     def _stop(self, job_id: str) -> None:
         self._stop_by(f"stop {job_id}", lambda: self._runner.stop(job_id, self._limits.cancel_grace_s))
