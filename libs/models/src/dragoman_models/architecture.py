@@ -15,27 +15,39 @@ from dataclasses import dataclass
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import linear, rnn_shape, transformer_shape
 from dragoman_models.classifier import Classifier, Embedder
+from dragoman_models.device import CPU, choose
 from dragoman_models.fields import JsonScalar
 from dragoman_models.package import CLASSIFICATION, EMBEDDING, MODEL_FILE, ModelConfig
 from dragoman_models.tensors import TensorSpec, check_layout
 
 
-def _load_rnn(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> Classifier:
+def _load_linear(
+    hyperparameters: Mapping[str, JsonScalar],
+    num_labels: int,
+    weights: bytes,
+    device: str,  # noqa: ARG001 - numpy knows the CPU alone
+) -> Classifier:
+    return linear.load(hyperparameters, num_labels, weights)
+
+
+def _load_rnn(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes, device: str) -> Classifier:
     # Late, so that a worker that serves linear models runs without torch.
     from dragoman_models import rnn
 
-    return rnn.load(hyperparameters, num_labels, weights)
+    return rnn.load(hyperparameters, num_labels, weights, device=choose(device))
 
 
 def _rnn_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
     return rnn_shape.tensor_specs(rnn_shape.RnnHyperparameters.parse(hyperparameters), num_labels)
 
 
-def _load_transformer(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> Classifier:
+def _load_transformer(
+    hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes, device: str
+) -> Classifier:
     # Late, as above.
     from dragoman_models import transformer
 
-    return transformer.load(hyperparameters, num_labels, weights)
+    return transformer.load(hyperparameters, num_labels, weights, device=choose(device))
 
 
 def _transformer_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: int) -> dict[str, TensorSpec]:
@@ -43,11 +55,11 @@ def _transformer_tensors(hyperparameters: Mapping[str, JsonScalar], num_labels: 
     return transformer_shape.tensor_specs(parsed, num_labels)
 
 
-def _load_transformer_embedder(hyperparameters: Mapping[str, JsonScalar], weights: bytes) -> Embedder:
+def _load_transformer_embedder(hyperparameters: Mapping[str, JsonScalar], weights: bytes, device: str) -> Embedder:
     # Late, as above.
     from dragoman_models import transformer
 
-    return transformer.load_embedder(hyperparameters, weights)
+    return transformer.load_embedder(hyperparameters, weights, device=choose(device))
 
 
 def _check_task(config: ModelConfig, task: str) -> None:
@@ -77,19 +89,19 @@ class Architecture:
 
     Attributes:
         tensors: (hyperparameters, number of labels) -> the exact tensors.
-        load: (hyperparameters, number of labels, weights) -> the classifier.
+        load: (hyperparameters, number of labels, weights, device) -> the classifier.
         check: What model.json must hold beside the hyperparameters.
-        load_embedder: (hyperparameters, weights) -> the embedder, where the architecture can be one.
+        load_embedder: (hyperparameters, weights, device) -> the embedder, where the architecture can be one.
     """
 
     tensors: Callable[[Mapping[str, JsonScalar], int], dict[str, TensorSpec]]
-    load: Callable[[Mapping[str, JsonScalar], int, bytes], Classifier]
+    load: Callable[[Mapping[str, JsonScalar], int, bytes, str], Classifier]
     check: Callable[[ModelConfig], None] = lambda config: _check_task(config, CLASSIFICATION)
-    load_embedder: Callable[[Mapping[str, JsonScalar], bytes], Embedder] | None = None
+    load_embedder: Callable[[Mapping[str, JsonScalar], bytes, str], Embedder] | None = None
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "linear": Architecture(_linear_tensors, linear.load),
+    "linear": Architecture(_linear_tensors, _load_linear),
     "rnn": Architecture(_rnn_tensors, _load_rnn),
     "transformer": Architecture(
         _transformer_tensors, _load_transformer, _check_transformer, _load_transformer_embedder
@@ -97,34 +109,36 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-def load_classifier(config: ModelConfig, weights: bytes) -> Classifier:
+def load_classifier(config: ModelConfig, weights: bytes, *, device: str = CPU) -> Classifier:
     """Build the classifier that a package describes.
 
     Args:
         config: The parsed model.json.
         weights: The bytes of weights.safetensors, already verified against the version's digest.
+        device: One of device.CHOICES. An architecture without torch computes on the CPU whatever it says.
 
     Raises:
         InvalidArgumentError: unknown architecture, or hyperparameters or weights that do not fit it.
+        DeviceMissingError: see device.choose.
     """
     architecture = _architecture(config)
     _check_task(config, CLASSIFICATION)
     architecture.check(config)
-    return architecture.load(config.architecture.hyperparameters, len(config.labels), weights)
+    return architecture.load(config.architecture.hyperparameters, len(config.labels), weights, device)
 
 
-def load_embedder(config: ModelConfig, weights: bytes) -> Embedder:
+def load_embedder(config: ModelConfig, weights: bytes, *, device: str = CPU) -> Embedder:
     """Build the embedder that a package describes; as load_classifier.
 
     Raises:
-        InvalidArgumentError: as load_classifier.
+        InvalidArgumentError, DeviceMissingError: as load_classifier.
     """
     architecture = _architecture(config)
     _check_task(config, EMBEDDING)
     architecture.check(config)
     if architecture.load_embedder is None:
         raise InvalidArgumentError(f"{MODEL_FILE}: the architecture {config.architecture.name} cannot embed")
-    return architecture.load_embedder(config.architecture.hyperparameters, weights)
+    return architecture.load_embedder(config.architecture.hyperparameters, weights, device)
 
 
 def check_weights(config: ModelConfig, weights_start: bytes, *, weights_bytes: int) -> None:

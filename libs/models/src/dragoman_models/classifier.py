@@ -31,6 +31,11 @@ class Classifier(Protocol):
         """C, the width of the score rows."""
         ...
 
+    @property
+    def device(self) -> str:
+        """What it computes on: `cpu` or `cuda`. Token ids and answers are on the host in any case."""
+        ...
+
     def logits(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return the unnormalised logits_BC after temperature scaling; softmax of them are the scores."""
         ...
@@ -57,6 +62,11 @@ class Embedder(Protocol):
     @property
     def embedding_size(self) -> int:
         """D, the width of the vectors."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """See Classifier.device."""
         ...
 
     def embed(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:

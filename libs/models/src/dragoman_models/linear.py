@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds, check_batch, softmax
+from dragoman_models.device import CPU
 from dragoman_models.fields import Fields, JsonScalar
 from dragoman_models.package import MODEL_FILE, WEIGHTS_FILE
 from dragoman_models.tensors import TensorSpec, read_tensors, write_tensors
@@ -153,6 +154,11 @@ class LinearClassifier:
     def num_labels(self) -> int:
         """C, the width of the score rows."""
         return int(self._intercept_C.size)
+
+    @property
+    def device(self) -> str:
+        """The CPU, wherever it runs: numpy knows no other device."""
+        return CPU
 
     def logits(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return logits_BC divided by the temperature; see Classifier."""

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds, check_batch, softmax
+from dragoman_models.device import CPU
 from dragoman_models.fields import JsonScalar
 from dragoman_models.pieces import pieces
 from dragoman_models.rnn_shape import RnnHyperparameters, tensor_specs
@@ -56,6 +57,11 @@ class RnnNetwork(nn.Module):
             for layer in range(h.num_layers)
         )
         self.output = nn.Linear(width * (2 if h.pooling == "max_mean" else 1), num_labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and its inputs must be."""
+        return self.output.weight.device
 
     def initialise(self) -> None:
         """Draw fresh weights: orthogonal recurrent matrices, Xavier input matrices, LSTM forget bias 1."""
@@ -137,7 +143,7 @@ def _reverse(values_BTE: Tensor, reversal_BT: Tensor) -> Tensor:
 
 
 class RnnClassifier:
-    """A loaded rnn model; implements the Classifier protocol on the CPU."""
+    """A loaded rnn model; implements the Classifier protocol on the device that its network is on."""
 
     def __init__(self, network: RnnNetwork) -> None:
         """Take over a network; it is put into evaluation mode and no longer records gradients."""
@@ -148,15 +154,22 @@ class RnnClassifier:
         """C, the width of the score rows."""
         return self._network.output.out_features
 
+    @property
+    def device(self) -> str:
+        """See Classifier."""
+        return self._network.device.type
+
     def logits(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return logits_BC divided by the temperature; see Classifier."""
         h = self._network.hyperparameters
         lengths = check_batch(batch, h.vocabulary_size)
+        device = self._network.device
         result = np.empty((len(batch), self.num_labels), dtype=np.float32)
         with torch.inference_mode():
             for rows in pieces(lengths, max_rows=MAX_SCORING_ROWS, max_tokens=MAX_SCORING_TOKENS):
                 ids_BT, lengths_B = pad([batch[row] for row in rows], length_step=SCORING_LENGTH_STEP)
-                result[rows] = (self._network(ids_BT, lengths_B) / h.temperature).numpy()
+                logits_BC = self._network(ids_BT.to(device), lengths_B.to(device)) / h.temperature
+                result[rows] = logits_BC.cpu().numpy()
         return result
 
     def score(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
@@ -164,7 +177,7 @@ class RnnClassifier:
         return softmax(self.logits(batch)) if len(batch) else np.empty((0, self.num_labels), dtype=np.float32)
 
     def warm_up(self) -> None:
-        """Score one row of each padded length up to 128 tokens: oneDNN prepares its kernels per shape."""
+        """Score one row of each padded length up to 128 tokens: oneDNN prepares its kernels per shape, CUDA itself."""
         for length in range(SCORING_LENGTH_STEP, WARM_UP_TOKENS + 1, SCORING_LENGTH_STEP):
             self.score([np.ones(length, dtype=np.int32)])
 
@@ -186,8 +199,10 @@ def pad(rows: Sequence[TokenIds], *, length_step: int = 1) -> tuple[Tensor, Tens
     return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
 
 
-def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> RnnClassifier:
-    """Build the classifier from a package's checked parts.
+def load(
+    hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes, *, device: str = CPU
+) -> RnnClassifier:
+    """Build the classifier from a package's checked parts, on a torch device.
 
     Raises:
         InvalidArgumentError: a hyperparameter or the weights file does not fit; checked before memory is taken.
@@ -197,7 +212,8 @@ def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: by
     # Not on torch's meta device, whose first use imports for a second of CPU time: a model process starts in less.
     network = RnnNetwork(parsed, num_labels)
     network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()}, assign=True)
-    return RnnClassifier(network)
+    # As a whole: cuDNN wants each cell's weights in one piece, and torch makes one of them when it moves the module.
+    return RnnClassifier(network.to(device))
 
 
 def dump(network: RnnNetwork) -> bytes:
@@ -206,7 +222,7 @@ def dump(network: RnnNetwork) -> bytes:
     Raises:
         InvalidArgumentError: a weight is NaN or infinite, as after a diverged training run.
     """
-    arrays = {name: tensor.detach().to(torch.float32).numpy() for name, tensor in network.state_dict().items()}
+    arrays = {name: tensor.detach().to(torch.float32).cpu().numpy() for name, tensor in network.state_dict().items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise InvalidArgumentError(f"{name} has NaN or infinite values: the training diverged")

@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models.classifier import TokenIds, check_batch, softmax
+from dragoman_models.device import CPU
 from dragoman_models.fields import JsonScalar
 from dragoman_models.pieces import pieces
 from dragoman_models.tensors import read_tensors
@@ -103,12 +104,18 @@ class TransformerNetwork:
         """C with a head, H without."""
         return self.hyperparameters.hidden_size if self._head is None else self._head[1].bias.shape[0]
 
-    def answer(self, ids_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and its inputs must be."""
+        return self._tokens.device
+
+    def answer(self, ids_BT: Tensor, lengths_B: Tensor, *, is_padded: bool) -> Tensor:
         """Return logits_BC, not divided by the temperature, or vectors_BH.
 
         Args:
             ids_BT: int64, right-padded; what stands in the padding is of no consequence.
             lengths_B: int64, each from 1 to T.
+            is_padded: Some length is below T. To ask the tensor would be to wait for the device.
         """
         h = self.hyperparameters
         num_tokens = ids_BT.shape[1]
@@ -118,7 +125,7 @@ class TransformerNetwork:
             states_BTE = states_BTE + self._token_type
         states_BTE = self._norm(states_BTE + self._positions[:num_tokens])
         states_BTH = states_BTE if self._projection is None else self._projection(states_BTE)
-        mask = self._mask(lengths_B, num_tokens)
+        mask = self._mask(lengths_B, num_tokens, is_padded=is_padded)
         for layer in self._layers:
             states_BTH = self._apply(layer, states_BTH, mask)
         pooled_BH = states_BTH[:, 0] if h.pooling == "first" else _mean(states_BTH, lengths_B)
@@ -138,18 +145,19 @@ class TransformerNetwork:
         wide_BTI = _ACTIVATIONS[self.hyperparameters.activation](layer.widen(states_BTH))
         return layer.narrow_norm(layer.narrow(wide_BTI) + states_BTH)
 
-    def _mask(self, lengths_B: Tensor, num_tokens: int) -> Tensor | None:
+    def _mask(self, lengths_B: Tensor, num_tokens: int, *, is_padded: bool) -> Tensor | None:
         """What is added to the attention's logits: [B, 1 or A, 1 or T, T]; None for nothing."""
-        real_B11T = (torch.arange(num_tokens) < lengths_B[:, None])[:, None, None, :]
+        real_B11T = (torch.arange(num_tokens, device=self.device) < lengths_B[:, None])[:, None, None, :]
         if self._relative_bias is None:
-            return None if bool(real_B11T.all()) else real_B11T
-        buckets_TT = relative_buckets(num_tokens, self.hyperparameters.relative_buckets)
+            return real_B11T if is_padded else None
+        # Made on the host: another device's logarithm, rounded otherwise, could move a distance to the next bucket.
+        buckets_TT = relative_buckets(num_tokens, self.hyperparameters.relative_buckets).to(self.device)
         bias_ATT = functional.embedding(buckets_TT, self._relative_bias).permute(2, 0, 1)
         return bias_ATT.masked_fill(~real_B11T, -torch.inf)
 
 
 def _mean(states_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-    real_BT1 = (torch.arange(states_BTH.shape[1]) < lengths_B[:, None])[:, :, None]
+    real_BT1 = (torch.arange(states_BTH.shape[1], device=states_BTH.device) < lengths_B[:, None])[:, :, None]
     return states_BTH.masked_fill(~real_BT1, 0.0).sum(dim=1) / lengths_B[:, None]
 
 
@@ -171,7 +179,7 @@ def relative_buckets(num_tokens: int, num_buckets: int) -> Tensor:
 
 
 class TransformerClassifier:
-    """A loaded transformer; implements the Classifier protocol on the CPU."""
+    """A loaded transformer; implements the Classifier protocol on the device that its network is on."""
 
     def __init__(self, network: TransformerNetwork) -> None:
         """Take a network with a head."""
@@ -181,6 +189,11 @@ class TransformerClassifier:
     def num_labels(self) -> int:
         """C, the width of the score rows."""
         return self._network.width
+
+    @property
+    def device(self) -> str:
+        """See Classifier."""
+        return self._network.device.type
 
     def logits(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return logits_BC divided by the temperature; see Classifier.
@@ -200,7 +213,7 @@ class TransformerClassifier:
 
 
 class TransformerEmbedder:
-    """A loaded transformer without a head; implements the Embedder protocol on the CPU."""
+    """A loaded transformer without a head; implements the Embedder protocol on the device that its network is on."""
 
     def __init__(self, network: TransformerNetwork) -> None:
         """Take a network without a head."""
@@ -210,6 +223,11 @@ class TransformerEmbedder:
     def embedding_size(self) -> int:
         """D, the width of the vectors."""
         return self._network.width
+
+    @property
+    def device(self) -> str:
+        """See Embedder."""
+        return self._network.device.type
 
     def embed(self, batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Return vectors_BD; see Embedder.
@@ -237,7 +255,13 @@ def _answers(network: TransformerNetwork, batch: Sequence[TokenIds]) -> NDArray[
             ids_BT = np.zeros((len(rows), int(lengths[rows].max())), dtype=np.int64)
             for index, row in enumerate(rows):
                 ids_BT[index, : lengths[row]] = batch[row]
-            result[rows] = network.answer(torch.from_numpy(ids_BT), torch.from_numpy(lengths[rows])).numpy()
+            lengths_B = lengths[rows]
+            answer = network.answer(
+                torch.from_numpy(ids_BT).to(network.device),
+                torch.from_numpy(lengths_B).to(network.device),
+                is_padded=bool(lengths_B.min() < ids_BT.shape[1]),
+            )
+            result[rows] = answer.cpu().numpy()
     return result
 
 
@@ -248,34 +272,40 @@ def _warm_up(network: TransformerNetwork) -> None:
         _answers(network, batch)
 
 
-def load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> TransformerClassifier:
-    """Build the classifier from a package's checked parts.
+def load(
+    hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes, *, device: str = CPU
+) -> TransformerClassifier:
+    """Build the classifier from a package's checked parts, on a torch device.
 
     Raises:
         InvalidArgumentError: a hyperparameter or the weights file does not fit; checked before memory is taken.
     """
-    network = _load(hyperparameters, num_labels, weights)
+    network = _load(hyperparameters, num_labels, weights, device)
     if not network.hyperparameters.has_head:
         raise InvalidArgumentError("the transformer has no head to classify with; it embeds")
     return TransformerClassifier(network)
 
 
-def load_embedder(hyperparameters: Mapping[str, JsonScalar], weights: bytes) -> TransformerEmbedder:
-    """Build the embedder from a package's checked parts.
+def load_embedder(
+    hyperparameters: Mapping[str, JsonScalar], weights: bytes, *, device: str = CPU
+) -> TransformerEmbedder:
+    """Build the embedder from a package's checked parts, on a torch device.
 
     Raises:
         InvalidArgumentError: as load.
     """
-    network = _load(hyperparameters, 0, weights)
+    network = _load(hyperparameters, 0, weights, device)
     if network.hyperparameters.has_head:
         raise InvalidArgumentError("the transformer has a head; it classifies")
     return TransformerEmbedder(network)
 
 
-def _load(hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes) -> TransformerNetwork:
+def _load(
+    hyperparameters: Mapping[str, JsonScalar], num_labels: int, weights: bytes, device: str
+) -> TransformerNetwork:
     parsed = TransformerHyperparameters.parse(hyperparameters)
     arrays = read_tensors(weights, tensor_specs(parsed, num_labels))
-    return TransformerNetwork(parsed, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    return TransformerNetwork(parsed, {name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
 
 
 def _linear(weights: dict[str, Tensor], name: str) -> _Linear:
