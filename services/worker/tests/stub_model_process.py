@@ -70,5 +70,8 @@ def fail_fork(number):
 if __name__ == "__main__":
     if sys.argv[1] == "fork-server":
         fail_fork(int(os.environ.get("STUB_FAILING_FORK", "0")))
-        sys.exit(fork_server.main(int(sys.argv[2]), lambda fd: model_process.main([str(fd)], load), preloaded=()))
+        device, descriptor = sys.argv[2:]
+        sys.exit(
+            fork_server.main(int(descriptor), lambda fd: model_process.main([device, str(fd)], load), preloaded=())
+        )
     sys.exit(model_process.main(sys.argv[1:], load))

@@ -8,6 +8,8 @@ only: the others compute on the CPU wherever they are, and this module imports t
     auto | cpu | cuda -> what torch finds -> cpu | cuda, or an error that says what was found
 """
 
+import sys
+
 from dragoman_common.errors import FailedPreconditionError
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
@@ -60,6 +62,15 @@ def keep_float32() -> None:
 
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether this says that CUDA has failed: nothing can be computed on it in this process any more.
+
+    Memory that ran out does not.
+    """
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.AcceleratorError)
 
 
 def _found() -> str:

@@ -65,13 +65,15 @@ def engine_limits(settings: WorkerSettings) -> EngineLimits:
 
 async def run(settings: WorkerSettings, environment: dict[str, str]) -> None:
     """Serve until SIGTERM or SIGINT."""
-    logger.info("starting", extra={"pool": settings.pool, "models": ",".join(settings.models)})
+    what = {"pool": settings.pool, "models": ",".join(settings.models), "device": settings.device}
+    logger.info("starting", extra=what)
     tokens = KeyTokens(ServiceKey.load(settings.server.key_file))
     trust = TrustStore.load(settings.server.trust_file)
     launcher = ProcessLauncher(
         environment=environment,
         num_threads=settings.compute_threads,
         load_timeout_s=settings.load_timeout_s,
+        device=settings.device,
     )
 
     def make_engine(name: str, files: Callable[[], Awaitable[ModelFiles]], on_change: Callable[[], None]) -> Engine:

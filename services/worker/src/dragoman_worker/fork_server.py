@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts model processes by fork: ``python -m dragoman_worker.fork_server FD``.
+"""Starts model processes by fork: ``python -m dragoman_worker.fork_server DEVICE FD``.
 
 torch takes seconds of CPU time to import. This process imports it once and does nothing else, so that a model process
 that died is replaced in the time of a fork. It has no model, no second thread and no CUDA context: nothing in it that a
@@ -128,4 +128,5 @@ def _reap(control: socket.socket, children: set[int]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), lambda descriptor: model_process.main([str(descriptor)])))
+    # The children's device; asked for by each of them alone, since a CUDA context does not survive a fork.
+    sys.exit(main(int(sys.argv[2]), lambda descriptor: model_process.main([sys.argv[1], str(descriptor)])))

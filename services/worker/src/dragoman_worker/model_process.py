@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""One loaded model in a process of its own: ``python -m dragoman_worker.model_process FD [ARCHITECTURE]``.
+"""One loaded model in a process of its own: ``python -m dragoman_worker.model_process DEVICE FD``.
 
 Owns the device and the loop over frames. No asyncio and no gRPC: one batch after the other, from one socket that the
 front holds the other end of. It ends when that socket closes, and the kernel ends it when the front dies.
@@ -8,8 +8,8 @@ front holds the other end of. It ends when that socket closes, and the kernel en
     first frame: load -> read and check every file -> parse the checked bytes -> warm up -> LoadedReply
     then:        score -> BegunReply -> rows -> classifier.score -> shape and values checked -> ScoreReply or ErrorReply
 
-A batch that raises is answered with an error and the process lives on. Only the socket's end, a broken frame or a crash
-end it.
+A batch that raises is answered with an error and the process lives on. Only the socket's end, a broken frame, a crash
+or the loss of the device end it.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +28,8 @@ from dragoman.inference.v1 import model_process_pb2 as pb
 from dragoman_common import logs
 from dragoman_common.errors import DragomanError
 from dragoman_models.architecture import load_classifier, load_embedder
-from dragoman_models.classifier import Embedder, TokenIds
+from dragoman_models.classifier import Classifier, Embedder, TokenIds
+from dragoman_models.device import is_lost
 from dragoman_models.package import EMBEDDING, MODEL_FILE, WEIGHTS_FILE, parse_model_config
 from dragoman_worker import frames, process_messages
 from dragoman_worker.package_reader import read_package
@@ -60,36 +62,44 @@ TORCH_ARCHITECTURES = frozenset({"rnn", "transformer"})
 
 
 def main(arguments: Sequence[str], load: Callable[[ModelFiles], Model] | None = None) -> int:
-    """Serve one model on the socket whose descriptor is the first argument.
+    """Serve one model on a socket.
 
     Args:
-        arguments: The descriptor's number.
+        arguments: The device, one of dragoman_models.device.CHOICES, and the number of the socket's descriptor.
         load: Turns files into a model; the real one unless a test says otherwise.
 
     Returns:
-        The exit status: 0 when the front closed the socket, 1 when the model could not be loaded.
+        The exit status: 0 when the front closed the socket, 1 when the model could not be loaded or lost its device.
     """
     logs.configure("worker-model", "INFO")
     end_with_parent()
     # The front drains on these; it needs this process until it closes the socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with socket.socket(fileno=int(arguments[0])) as connection:
-        return serve(connection, load or load_model)
+    device, descriptor = arguments
+    with socket.socket(fileno=int(descriptor)) as connection:
+        return serve(connection, load or partial(load_model, device=device))
 
 
-def load_model(files: ModelFiles) -> Model:
-    """Check the files and build the model that they describe.
+def load_model(files: ModelFiles, device: str) -> Model:
+    """Check the files and build the model that they describe, on the device that is chosen here.
 
     Raises:
         DataLossError: the files are not what their digests say.
         InvalidArgumentError: they are, and are no model that can be run here.
+        DeviceMissingError: there is no such device here, and the model could use it.
     """
     content = read_package(files, keep=frozenset({MODEL_FILE, WEIGHTS_FILE}))
     config = parse_model_config(content[MODEL_FILE])
+    weights = content[WEIGHTS_FILE]
+    loaded: Embedder | Classifier
     if config.task == EMBEDDING:
-        return _Embedding(load_embedder(config, content[WEIGHTS_FILE]))
-    return load_classifier(config, content[WEIGHTS_FILE])
+        loaded = load_embedder(config, weights, device=device)
+        model: Model = _Embedding(loaded)
+    else:
+        model = loaded = load_classifier(config, weights, device=device)
+    logger.info("model loaded", extra={"architecture": config.architecture.name, "device": loaded.device})
+    return model
 
 
 class _Embedding:
@@ -139,6 +149,8 @@ def serve(connection: socket.socket, load: Callable[[ModelFiles], Model]) -> int
             reply, scores = _score(classifier, header, payload)
         except Exception as error:  # noqa: BLE001 - as above: one bad batch fails alone
             _log(error, "batch failed")
+            if is_lost(error):
+                return 1
             frames.send(connection, process_messages.error_reply(header.id, error))
         else:
             frames.send(connection, reply, scores)

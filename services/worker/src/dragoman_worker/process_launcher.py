@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+from dragoman_models.device import AUTO
 from dragoman_worker.forked_process import ForkedProcess, ForkServer
 from dragoman_worker.model_process import TORCH_ARCHITECTURES
 from dragoman_worker.ports import ModelFiles, RunnerEndedError
@@ -40,6 +41,7 @@ class ProcessLauncher:
         environment: Mapping[str, str],
         num_threads: int,
         load_timeout_s: float,
+        device: str = AUTO,
         command: Sequence[str] = COMMAND,
         fork_server_command: Sequence[str] = FORK_SERVER_COMMAND,
     ) -> None:
@@ -49,14 +51,16 @@ class ProcessLauncher:
             environment: The whole environment of the children.
             num_threads: Compute threads of each.
             load_timeout_s: A child that has not loaded and warmed up by then is ended.
-            command: Starts a model process; the descriptor of its socket is added.
-            fork_server_command: Starts the fork server; the descriptor of its control socket is added.
+            device: What they compute on, one of dragoman_models.device.CHOICES. The choice is theirs to make: this
+                process has no torch.
+            command: Starts a model process; the device and the descriptor of its socket are added.
+            fork_server_command: Starts the fork server; the device and the descriptor of its control socket are added.
         """
         self._environment = dict(environment)
         self._num_threads = num_threads
         self._load_timeout_s = load_timeout_s
-        self._command = tuple(command)
-        self._fork_server_command = tuple(fork_server_command)
+        self._command = (*command, device)
+        self._fork_server_command = (*fork_server_command, device)
         self._fork_server: ForkServer | None = None
         self._starting = asyncio.Lock()
 

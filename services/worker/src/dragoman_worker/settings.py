@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman_common.server import ServerSettings
+from dragoman_models.device import AUTO, check_choice
 from dragoman_models.key_following import check_period
 from dragoman_worker.followed_models import FollowedModels
 
@@ -45,6 +46,9 @@ class WorkerSettings:
     needs a place beside the version that it replaces."""
     max_concurrent_loads: int = 2
     """Versions that are fetched, checked and warmed at once; the others wait. Restarts do not wait."""
+    device: str = AUTO
+    """What model processes compute on: `cpu`; `cuda`, where a version on torch is FAILED if there is no such device; or
+    `auto`, which takes CUDA where torch sees a device. Linear models compute on the CPU in any case."""
     num_threads: int | None = None
     """Compute threads of each model process; unset: all cores but one, at least one."""
     max_batch_size: int = 64
@@ -86,6 +90,7 @@ class WorkerSettings:
         if not POOL_NAME.fullmatch(self.pool):
             raise ValueError("POOL: 1 to 63 lower-case letters, digits and dashes, letters or digits at both ends")
         check_period(self.key_list_period_s, name="KEY_LIST_PERIOD_S")
+        check_choice(self.device)
         for name in (
             "max_loaded_versions",
             "max_concurrent_loads",
