@@ -110,7 +110,7 @@ class FakeCluster:
             return None
         for attempt in range(spec["backoffLimit"] + 1):
             code = await self.run_pod(job, attempt)
-            if self.named("Job", name) is not job or "deletionTimestamp" in job["metadata"]:
+            if self.named("Job", name) is not job or "deletionTimestamp" in job["metadata"] or spec["suspend"]:
                 return None
             if code == 0:
                 return self.conclude(job, "Complete", "CompletionsReached")
@@ -118,6 +118,18 @@ class FakeCluster:
             if code in final:
                 return self.conclude(job, "Failed", "PodFailurePolicy", f"exit code {code} matches FailJob")
         return self.conclude(job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+
+    def let_go(self, job):
+        """Kueue admits it."""
+        job["spec"]["suspend"] = False
+        self.put(job)
+        self.spawn(self.control(job))
+
+    async def hold_again(self, job):
+        """Kueue evicts it: its pods are killed and go."""
+        job["spec"]["suspend"] = True
+        self.put(job)
+        await self.take_away_pods(job)
 
     def conclude(self, job, kind, reason, message=""):
         for kept in ("SuccessCriteriaMet" if kind == "Complete" else "FailureTarget", kind):
@@ -200,12 +212,15 @@ class FakeCluster:
     async def delete_job(self, job):
         job["metadata"] |= {"deletionTimestamp": NOW, "finalizers": ["foregroundDeletion"]}
         self.put(job)
+        await self.take_away_pods(job)
+        self.put(job, "DELETED")
+
+    async def take_away_pods(self, job):
         for pod in self.pods_of(job):
             self.kill(pod, 143)
             while pod["status"]["phase"] in {"Pending", "Running"}:
                 await self.woken.wait()
             self.put(pod, "DELETED")
-        self.put(job, "DELETED")
 
     # The kubelet's side.
 

@@ -88,6 +88,40 @@ async def test_progress_is_written_seldom_and_a_new_stage_at_once(api, cluster):
     assert cluster.calls.count(("PUT", "ConfigMap", False)) - before == 2
 
 
+async def test_what_a_job_waits_for_is_written_at_once_and_again_when_the_cluster_did_not_take_it(api, cluster):
+    store = ClusterJobStore(api, FakeClock())
+    job = TrainingJob.created(spec()).start(NOW)
+    await store.create(job.spec)
+    await store.append(job)
+    for waits_for in ("a node", "an image", ""):
+        await store.keep_progress(job.waiting(NOW, waits_for))
+        kept = await ClusterJobStore(api, FakeClock()).load(job.id)
+        assert kept.progress == Progress(report_time=NOW, waits_for=waits_for)
+
+    cluster.num_unavailable = 1
+    with pytest.raises(UnavailableError):
+        await store.keep_progress(job.waiting(NOW, "a GPU"))
+    cluster.num_unavailable = 0
+    await store.keep_progress(job.waiting(NOW, "a GPU"))
+
+    assert (await store.load(job.id)).progress.waits_for == "a GPU"
+    # An earlier launcher refuses a progress that has a key more, and so the job.
+    assert "waits_for" not in cluster.named("ConfigMap", f"{JOB}-record")["data"]["progress.json"]
+
+
+async def test_a_report_at_another_launcher_ends_the_wait(api):
+    here, there = (ClusterJobStore(api, FakeClock()) for _ in range(2))
+    job = TrainingJob.created(spec()).start(NOW)
+    await here.create(job.spec)
+    await here.append(job)
+    await here.keep_progress(job.waiting(NOW, "a node"))
+
+    report = Progress(stage="train", step=1, report_time=NOW.replace(second=1))
+    await there.keep_progress(job.with_progress(report))
+
+    assert (await here.load(job.id)).progress == report
+
+
 @pytest.mark.parametrize("damage", ["take", "gap", "other"])
 async def test_a_record_that_somebody_spoilt_is_left_out(api, cluster, damage):
     store = ClusterJobStore(api, FakeClock())

@@ -182,6 +182,7 @@ async def test_a_job_that_runs_too_long_is_stopped_and_fails(launch, eventually)
 
     ended = await launcher.ended(job)
     assert ended.state is JobState.FAILED
+    assert ended.message.startswith("The job did not end within 10 s of its start, waiting for the cluster included")
     assert "max_job_s" in ended.message
 
 

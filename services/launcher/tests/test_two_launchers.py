@@ -124,6 +124,24 @@ async def test_a_job_is_cancelled_through_the_launcher_that_does_not_lead(pair, 
     assert cluster.num_started == 2
 
 
+async def test_both_say_what_a_job_waits_for_until_it_runs(pair, cluster):
+    cluster.always = "stuck"
+    job = (await submit(pair.other_stub)).job
+
+    async def said(stub, text):
+        async for reply in stub.WatchJob(pb.WatchJobRequest(id=job.id), timeout=60):
+            if reply.job.state == pb.JOB_STATE_RUNNING and reply.job.message == text:
+                return
+
+    for stub in (pair.led_stub, pair.other_stub):
+        await said(stub, "waiting: ImagePullBackOff: Back-off pulling image")
+    cluster.always = "run on"
+    cluster.kill(await running_pod(pair.homes[0], cluster, job), 137)
+
+    for stub in (pair.led_stub, pair.other_stub):
+        await said(stub, "")
+
+
 @pytest.mark.parametrize("how", ["killed", "told to stop"])
 async def test_one_that_goes_in_the_middle_of_archiving_is_followed_by_the_other(pair, cluster, eventually, how):
     job = (await submit(pair.led_stub)).job

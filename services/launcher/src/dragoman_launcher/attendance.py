@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""Stays with one running job until its end, and brings that about when the job breaks a limit.
+"""Stays with one running job until its end, shows what it waits for, and stops it when it breaks a limit.
 
-runner.wait || every check_interval_s: too long? too much log? -> stop -> Outcome, and why it was stopped
+    runner.wait -> Outcome     meanwhile, every check_interval_s: waits? -> progress     too long? too much log? -> stop
+
+Judges nothing, and keeps nothing but what the job waits for.
 """
 
 import asyncio
@@ -27,7 +29,7 @@ class JobLimits:
     max_log_bytes: int
     cancel_grace_s: float
     check_interval_s: float = 1.0
-    """How often time and log are looked at: a job may exceed them for this long."""
+    """How often time, log and what a job waits for are looked at: it may exceed the limits for this long."""
 
 
 class JobAttendance:
@@ -59,12 +61,18 @@ class JobAttendance:
     async def until_end(self, job_id: str) -> tuple[Outcome, str | None]:
         """How the started or adopted job ended, and the limit for which it was stopped, as a sentence for its owner."""
         stopped_because: str | None = None
+        waits_for = ""
         waiting = asyncio.ensure_future(self._runner.wait(job_id))
         try:
             while not waiting.done():
                 await asyncio.wait({waiting}, timeout=self._limits.check_interval_s)
                 if waiting.done() or stopped_because is not None:
                     continue
+                try:
+                    waits_for = await self._show_wait(job_id, waits_for)
+                except DragomanError as error:
+                    # Whoever looks here sees it; for the others it is written again.
+                    logger.warning("wait not kept", extra={"job": job_id, "reason": error.message})
                 try:
                     stopped_because = await self._broken_limit(job_id)
                 except DragomanError as error:
@@ -76,12 +84,25 @@ class JobAttendance:
         finally:
             waiting.cancel()
 
+    async def _show_wait(self, job_id: str, kept: str) -> str:
+        """Keep what the job waits for when it is not what is shown, or not what was kept last; return it."""
+        waits_for = self._runner.waits_for(job_id)
+        job = self._catalogue.find(job_id)
+        shown = job.progress.waits_for if job is not None and job.progress is not None else ""
+        if not waits_for == shown == kept:
+            await self._catalogue.progress(job_id, lambda job: job.waiting(self._clock.now(), waits_for))
+            logger.info("job waits" if waits_for else "job waits no more", extra={"job": job_id, "reason": waits_for})
+        return waits_for
+
     async def _broken_limit(self, job_id: str) -> str | None:
         job = self._catalogue.find(job_id)
         if job is None or job.start_time is None:
             return None
         if (self._clock.now() - job.start_time).total_seconds() > self._limits.max_job_s:
-            return f"The job ran for more than {self._limits.max_job_s:g} s (max_job_s) and was stopped."
+            return (
+                f"The job did not end within {self._limits.max_job_s:g} s of its start, waiting for the cluster "
+                "included (max_job_s), and was stopped."
+            )
         if await self._runner.log_bytes(job_id) > self._limits.max_log_bytes:
             return f"The job wrote more than {self._limits.max_log_bytes} bytes of log (max_log_bytes) and was stopped."
         return None

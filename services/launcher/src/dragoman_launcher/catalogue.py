@@ -167,7 +167,10 @@ class JobCatalogue:
     async def progress(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
         """As `change` for what is replaced and not numbered."""
         async with self._locks[job_id]:
-            moved = move(self._jobs[job_id])
+            job = self._jobs[job_id]
+            moved = move(job)
+            if moved is job:
+                return job
             self._show(moved)
             await self._store.keep_progress(moved)
         return moved

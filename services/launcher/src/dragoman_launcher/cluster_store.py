@@ -3,7 +3,7 @@
 """Jobs in the cluster: the port JobStore on ConfigMaps, one a job, for launchers that share nothing else.
 
     create -> POST <id>-record: one racer wins      append -> key <n>.json, if absent -> PUT at the version read
-    load   -> job.json + <n>.json in order + progress.json -> restore      follow -> every launcher sees every change
+    load   -> job.json + <n>.json in order + progress.json, waits_for     follow -> every launcher sees every change
 
 No key that was written is written again, but for progress and announcements; the API server refuses a PUT at another
 version, so of two that write the same number one is told so. Nothing here is deleted: a record outlives its Job.
@@ -12,6 +12,7 @@ version, so of two that write the same number one is told so. Nothing here is de
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from dragoman_common.clock import Clock
@@ -37,6 +38,9 @@ MAX_TRIES: Final = 8
 
 _RECORD: Final = "job.json"
 _PROGRESS: Final = "progress.json"
+_WAITS_FOR: Final = "waits_for"
+"""Not in progress.json: a launcher of an earlier version, beside this one or after it, refuses a key that it does not
+know there, and with it the job; here it passes over it."""
 _ANNOUNCED: Final = "announced"
 _CHANGE: Final = re.compile(r"[0-9]{6}\.json")
 
@@ -55,7 +59,7 @@ class ClusterJobStore:
         self._api = api
         self._clock = clock
         self._announced: dict[str, int] = {}
-        self._progress_kept: dict[str, tuple[str, float]] = {}
+        self._progress_kept: dict[str, tuple[tuple[str, str], float]] = {}
 
     async def follow(self, see: Callable[[TrainingJob], None]) -> None:
         """Tell of each job as it is, and again after each change, whoever made it; until cancelled."""
@@ -102,13 +106,15 @@ class ClusterJobStore:
     async def keep_progress(self, job: TrainingJob) -> None:
         if job.progress is None:
             return
-        stage, kept_s = self._progress_kept.get(job.id, ("", float("-inf")))
+        phase = (job.progress.stage, job.progress.waits_for)
+        kept, kept_s = self._progress_kept.get(job.id, (None, float("-inf")))
         now_s = self._clock.monotonic_s()
-        if stage == job.progress.stage and now_s - kept_s < PROGRESS_INTERVAL_S:
+        if phase == kept and now_s - kept_s < PROGRESS_INTERVAL_S:
             # The next one, or the next change, carries it.
             return
-        self._progress_kept[job.id] = (job.progress.stage, now_s)
         await self._edit(job.id, lambda data: _newer_progress(job, data))
+        # Afterwards: one that the cluster did not take is written when it is kept again.
+        self._progress_kept[job.id] = (phase, now_s)
 
     async def announced(self, job_id: str, sequence: int | None = None) -> int:
         """As the port says; what another launcher announces is known when `follow` has seen it."""
@@ -161,11 +167,15 @@ def _restored(manifest: Manifest) -> TrainingJob:
     if _RECORD not in data:
         raise CorruptJobError(f"The job {job_id} cannot be read: its record is missing.")
     progress = data.get(_PROGRESS)
-    return restore(
+    job = restore(
         record_from_json(data[_RECORD].encode(), job_id=job_id),
         [data[number].encode() for number in numbers],
         None if progress is None else progress.encode(),
     )
+    waits_for = data.get(_WAITS_FOR, "")
+    if job.progress is None or not waits_for:
+        return job
+    return replace(job, progress=replace(job.progress, waits_for=waits_for))
 
 
 def _changes(data: Mapping[str, str]) -> list[str]:
@@ -176,12 +186,12 @@ def _newer_progress(job: TrainingJob, data: Mapping[str, str]) -> Mapping[str, s
     """The job's progress, unless another launcher has heard a newer one."""
     if job.progress is None:
         return {}
-    text = progress_to_json(job.progress).decode()
     if _PROGRESS in data:
         kept = restore(job.spec, [], data[_PROGRESS].encode()).progress
-        if text == data[_PROGRESS] or (kept is not None and kept.report_time > job.progress.report_time):
+        if kept is not None and kept.report_time > job.progress.report_time:
             return {}
-    return {_PROGRESS: text}
+    newer = {_PROGRESS: progress_to_json(job.progress).decode(), _WAITS_FOR: job.progress.waits_for}
+    return {key: value for key, value in newer.items() if value != data.get(key, "")}
 
 
 def _refused(error: RefusedError) -> UnavailableError:

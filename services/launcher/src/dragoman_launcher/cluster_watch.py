@@ -142,4 +142,6 @@ def _kept(found: Manifest) -> Manifest:
     metadata = {
         name: value for name, value in found["metadata"].items() if name not in {"annotations", "managedFields"}
     }
-    return {"metadata": metadata, "status": found.get("status") or {}}
+    kept = {"metadata": metadata, "status": found.get("status") or {}}
+    # A Job that is held in a queue is told by its form alone, until its controller has seen it.
+    return kept | {"spec": {"suspend": True}} if (found.get("spec") or {}).get("suspend") else kept

@@ -185,6 +185,16 @@ class JobRunnerContract:
         assert await runner.log_bytes(spec().id) == 0
         assert await runner.read_log(spec().id, 0, 100) == b""
 
+    async def test_a_job_that_runs_or_has_ended_or_is_not_known_waits_for_nothing(self, runner: JobRunner) -> None:
+        job = await self.started(runner, "run on")
+        assert runner.waits_for(job.id) == ""
+
+        await self.within(runner.stop(job.id, 5))
+        await self.within(runner.wait(job.id))
+
+        assert runner.waits_for(job.id) == ""
+        assert runner.waits_for(spec("never started").id) == ""
+
     async def within(self, work: Awaitable[Any]) -> Any:
         """The result, or a failure when it takes too long."""
         async with asyncio.timeout(self.deadline_s):

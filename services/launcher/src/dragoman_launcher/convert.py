@@ -37,9 +37,11 @@ def job_to_pb(job: TrainingJob) -> pb.Job:
 
 
 def message_of(job: TrainingJob) -> str:
-    """What the owner reads: also that a job which still runs has been asked to stop."""
+    """What the owner reads: also that a job which still runs has been asked to stop, or what it waits for."""
     if job.cancel_reason is not None and not job.is_ended:
         return f"stopping: {job.cancel_reason}"
+    if job.state is JobState.RUNNING and job.progress is not None and job.progress.waits_for:
+        return f"waiting: {job.progress.waits_for}"
     return job.message
 
 

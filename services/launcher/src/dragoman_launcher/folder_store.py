@@ -78,6 +78,7 @@ class FolderJobStore:
         await _in_thread(self._append, job)
 
     async def keep_progress(self, job: TrainingJob) -> None:
+        """As the port says; not what it waits for, which jobs of this machine never do."""
         if job.progress is not None:
             await _in_thread(write_atomic, self._folder(job.id).progress, progress_to_json(job.progress))
 

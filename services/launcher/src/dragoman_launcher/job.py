@@ -103,6 +103,8 @@ class Progress:
     num_steps: int = 0
     eta: timedelta | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    waits_for: str = ""
+    """What keeps its process from running now, which the launcher adds; a report of the job says that it runs."""
     report_time: datetime
 
     def __post_init__(self) -> None:
@@ -205,6 +207,16 @@ class TrainingJob:
         """
         if self.state is not JobState.RUNNING:
             raise IllegalMoveError(f"Job {self.id} is {self.state.value}; only a running job reports progress.")
+        return replace(self, progress=progress)
+
+    def waiting(self, now: datetime, waits_for: str) -> "TrainingJob":
+        """Note what keeps its process from running, "" for nothing; what it last reported stays. Only while it runs."""
+        if self.state is not JobState.RUNNING:
+            return self
+        progress = self.progress or Progress(report_time=now)
+        # By another launcher's clock the last report may lie ahead; what is older than it would be dropped.
+        time = max(now, progress.report_time)
+        progress = replace(progress, waits_for=waits_for[:MAX_MESSAGE_CHARS], report_time=time)
         return replace(self, progress=progress)
 
     def _agreed(self, publication: Publication) -> Publication:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The Dragoman Authors
 # SPDX-License-Identifier: Apache-2.0
-"""The launcher's own numbers: how many jobs wait and run now, and what became of how many since this process began."""
+"""The launcher's own numbers: how many jobs wait, run and are held now, and what became of how many since it began."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,6 +9,11 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import TrainingJob
 from dragoman_launcher.queue import JobQueue
+
+
+def num_held(catalogue: JobCatalogue) -> int:
+    """Jobs that were started and wait for the cluster, as far as this launcher has seen."""
+    return sum(job.progress is not None and job.progress.waits_for != "" for job in catalogue.unended())
 
 
 def measure(catalogue: JobCatalogue, queue: JobQueue, meter: Meter) -> None:
@@ -34,5 +39,11 @@ def measure(catalogue: JobCatalogue, queue: JobQueue, meter: Meter) -> None:
         "dragoman.launcher.jobs_running",
         [observed(lambda: queue.num_running)],
         unit="1",
-        description="Jobs that run now",
+        description="Jobs that were started and have not ended, also those that wait for the cluster",
+    )
+    meter.create_observable_gauge(
+        "dragoman.launcher.jobs_held",
+        [observed(lambda: num_held(catalogue))],
+        unit="1",
+        description="Jobs that were started and wait for the cluster: for a quota, a GPU, an image",
     )

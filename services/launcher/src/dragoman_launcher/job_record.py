@@ -8,7 +8,8 @@
     job.json + changes 1..n + progress.json --restore--> TrainingJob
 
 Reading is strict: an unknown or missing key, a wrong type, a gap in the numbers, a change that the state machine does
-not allow, or a record that lies under another id is DATA_LOSS. Owns no files.
+not allow, or a record that lies under another id is DATA_LOSS. Owns no files. What a job waits for is
+no part of it: it is true only now, and a launcher of an earlier version would refuse the key.
 """
 
 import json

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dragoman_launcher.job_objects import CONTAINER, Manifest
+from dragoman_launcher.job_objects import CONTAINER, QUEUE_LABEL, Manifest
 from dragoman_launcher.outcome import JobResult, Outcome, Verdict
 
 DELETED: Final = "its Kubernetes Job was deleted by somebody else, so how it ended is unknown"
@@ -70,8 +70,11 @@ def has_log(pod: Manifest) -> bool:
 
 
 def waits_for(pod: Manifest) -> str:
-    """Why the pod's trainer does not start, as Kubernetes says it; empty when it starts, or started."""
+    """Why the pod's trainer does not start, as Kubernetes says it; empty when it starts, started, or never will."""
     status = pod.get("status", {})
+    # A pod that was evicted before it started goes on saying what it waited for.
+    if status.get("phase") in {"Succeeded", "Failed"}:
+        return ""
     for container in status.get("containerStatuses") or []:
         waiting = container.get("state", {}).get("waiting") or {}
         if waiting.get("reason", "") not in _STARTING:
@@ -80,6 +83,14 @@ def waits_for(pod: Manifest) -> str:
         if found.get("type") == "PodScheduled" and found.get("status") == "False":
             return _said(found)
     return ""
+
+
+def suspension(job: Manifest) -> str:
+    """Why the Job has no pods yet, or no longer: it is suspended, by Kueue for want of quota; empty when it is not."""
+    if not job.get("spec", {}).get("suspend") or is_finished(job):
+        return ""
+    queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL, "")
+    return f"suspended: in the queue {queue}, until its quota lets it go" if queue else "suspended"
 
 
 def finished_outcome(job: Manifest, exits: Sequence[Exit], waited: str, log_tail: str) -> Outcome:

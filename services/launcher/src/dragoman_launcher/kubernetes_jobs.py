@@ -48,6 +48,7 @@ from dragoman_launcher.job_status import (
     finished_outcome,
     is_finished,
     stopped_outcome,
+    suspension,
     waits_for,
 )
 from dragoman_launcher.jobs_url import ClusterSettings
@@ -196,6 +197,11 @@ class KubernetesJobRunner:
         except TimeoutError:
             logger.error("job cannot be stopped", extra={"job": job_id})  # noqa: TRY400  the time says all
 
+    def waits_for(self, job_id: str) -> str:
+        # As the watches saw it last. A suspended Job's pods, where it still has any, are being taken away.
+        job = self._jobs.objects.get(job_id)
+        return (suspension(job) if job is not None else "") or self._pods_wait_for(job_id)
+
     async def log_bytes(self, job_id: str) -> int:
         followed = self._followed.get(job_id)
         if followed is None:
@@ -275,7 +281,7 @@ class KubernetesJobRunner:
         """The Job once it is finished, or None once it has gone with all its pods."""
         while True:
             beat = self._pulse.next
-            waited = next((text for pod in self._pods_of(job_id) if (text := waits_for(pod))), "")
+            waited = self._pods_wait_for(job_id)
             if waited and waited != followed.waited:
                 logger.warning("pod waits", extra={"job": job_id, "reason": waited})
                 followed.waited = waited
@@ -286,6 +292,9 @@ class KubernetesJobRunner:
             if job is None and not self._pods_of(job_id) and await self._found(job_id) is None:
                 return None
             await beat.wait()
+
+    def _pods_wait_for(self, job_id: str) -> str:
+        return next((text for pod in self._pods_of(job_id) if (text := waits_for(pod))), "")
 
     async def _gone(self, job_id: str) -> None:
         while await self._found(job_id) is not None:

@@ -63,6 +63,8 @@ class MemoryJobRunner:
         self._runs: dict[str, _Run] = {}
         self._refused: set[str] = set()
         self.started: list[str] = []
+        self.waits: dict[str, str] = {}
+        """By job, what the test says that it waits for."""
 
     async def start(self, job: TrainingJob) -> None:
         if job.id not in self._runs:
@@ -87,6 +89,9 @@ class MemoryJobRunner:
             self.end(job_id, Outcome(result=None, exit="signal SIGTERM"))
         else:
             self._refused.add(job_id)
+
+    def waits_for(self, job_id: str) -> str:
+        return "" if job_id not in self._runs or self._runs[job_id].ended.is_set() else self.waits.get(job_id, "")
 
     async def log_bytes(self, job_id: str) -> int:
         return len(self._runs[job_id].log) if job_id in self._runs else 0

@@ -85,6 +85,10 @@ class JobRunner(Protocol):
         """
         ...
 
+    def waits_for(self, job_id: str) -> str:
+        """What keeps the job's process from running now, for its owner; empty when nothing does, or it is not known."""
+        ...
+
     async def log_bytes(self, job_id: str) -> int:
         """How much the job has written to its log; 0 when it was not started."""
         ...

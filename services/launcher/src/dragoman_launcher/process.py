@@ -118,6 +118,10 @@ class ProcessJobRunner:
             # The one that ended may have been the loser of a race: then there is another one to stop.
             await self._collected(job_id, process)
 
+    def waits_for(self, job_id: str) -> str:  # noqa: ARG002  the port's signature
+        """Nothing: a process runs from its start."""
+        return ""
+
     async def log_bytes(self, job_id: str) -> int:
         return await asyncio.to_thread(log_bytes, self._folder(job_id).log)
 
