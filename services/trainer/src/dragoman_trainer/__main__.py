@@ -94,6 +94,7 @@ def _train(chosen: Settings) -> Outcome:
             publisher=platform.publisher,
             data_source=platform.data_source,
             checkpointer=platform.checkpointer,
+            device=chosen.device,
         )
     sys.stdout.write(metrics_json(result) + "\n")
     message = f"test accuracy {result.evaluation.accuracy:.4f}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import linear, package
 from dragoman_models.classifier import TokenIds
+from dragoman_models.device import CPU
 from dragoman_models.fields import JsonScalar
 from dragoman_text import BasicEnglishTokenizer
 from dragoman_trainer.checkpointing import Checkpointer
@@ -56,8 +57,11 @@ def fit(
     reporter: ProgressReporter,
     *,
     checkpointer: Checkpointer | None = None,
+    device: str = CPU,
 ) -> Fitted:
     """Train the architecture that the recipe names, on the train part; dev chooses the epoch.
+
+    The device, one of dragoman_models.device.CHOICES, is for what torch trains: a linear recipe has none.
 
     Raises:
         DragomanError: with a message for the recipe's author.
@@ -80,7 +84,7 @@ def fit(
             weights=linear.dump(fitted.vectoriser, fitted.coefficients_FC, fitted.intercept_C),
             facts=_linear_facts(recipe.linear, fitted.vectoriser.hyperparameters.num_features),
         )
-    return _fit_rnn(recipe, corpus, encoded, data_dir, reporter, checkpointer=checkpointer)
+    return _fit_rnn(recipe, corpus, encoded, data_dir, reporter, checkpointer=checkpointer, device=device)
 
 
 def _fit_rnn(
@@ -91,6 +95,7 @@ def _fit_rnn(
     reporter: ProgressReporter,
     *,
     checkpointer: Checkpointer | None,
+    device: str,
 ) -> Fitted:
     # Late, so that a linear run needs no torch.
     from dragoman_models import rnn
@@ -112,6 +117,7 @@ def _fit_rnn(
         threads=recipe.threads,
         on_step=_step_reporter(reporter, recipe.training.epochs),
         checkpointer=checkpointer,
+        device=device,
     )
     best = max(fitted.history, key=lambda epoch: (epoch.dev_accuracy, -epoch.dev_loss))
     num_words = encoded.tokenizer.vocabulary_size - len(encoded.tokenizer.vocabulary.specials)

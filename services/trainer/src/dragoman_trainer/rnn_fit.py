@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dragoman_models.device import CPU, choose
 from dragoman_models.rnn import RnnNetwork
 from dragoman_models.rnn_shape import RnnHyperparameters
 from dragoman_trainer.checkpointing import Checkpointer
@@ -99,12 +100,20 @@ def fit_rnn(
     threads: int,
     on_step: Callable[[Step], None],
     checkpointer: Checkpointer | None = None,
+    device: str = CPU,
 ) -> RnnFit:
-    """Build and train; the same arguments give the same weights on the same machine.
+    """Build and train; the same arguments give the same weights on the same machine's CPU.
+
+    On CUDA the fresh weights, the order of the data and the dropout are the same in each run, but torch adds up some
+    gradients in any order: weights agree to rounding, as they do between devices. The device is no part of what a
+    checkpoint is held to: a run that began on one goes on on the other.
 
     Raises:
+        DeviceMissingError: see dragoman_models.device.choose, which takes the device.
         DragomanError: see build_network and loop.fit.
     """
+    computes_on = choose(device)
+    logger.info("training", extra={"device": computes_on})
     torch.set_num_threads(threads)
     if checkpointer is not None:
         checkpointer.describe(
@@ -121,6 +130,7 @@ def fit_rnn(
     network, num_found = build_network(
         recipe, tokens, num_specials=num_specials, num_labels=num_labels, data_dir=data_dir, seed=seed
     )
+    network = network.to(computes_on)
     history = fit(network, train, dev, training, seed=seed, on_step=on_step, checkpointer=checkpointer)
     return RnnFit(network, history, num_found)
 

@@ -5,6 +5,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dragoman_models.device import AUTO, check_choice
+
 PREFIX = "DRAGOMAN_TRAINER_"
 
 
@@ -61,15 +63,20 @@ class Settings:
     checkpoint_interval_steps: int = 0
     """The same by steps; 0 goes by time alone."""
 
+    device: str = AUTO
+    """What an rnn recipe trains on: `cpu`; `cuda`, without which it fails; or `auto`, CUDA where torch sees a device.
+    A linear recipe trains on the CPU in any case."""
+
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
     def __post_init__(self) -> None:
-        """Refuse half a connection.
+        """Refuse half a connection, and what cannot work.
 
         Raises:
-            ValueError: a target without what it needs.
+            ValueError: a target without what it needs, or a device that is none.
         """
+        check_choice(self.device)
         if self.checkpoint_interval_s < 0 or self.checkpoint_interval_steps < 0:
             raise ValueError("CHECKPOINT_INTERVAL_S and CHECKPOINT_INTERVAL_STEPS must not be negative")
         has_token = self.token_file is not None or self.pod_token_file is not None

@@ -18,6 +18,7 @@ from dragoman_common.errors import InvalidArgumentError
 from dragoman_models import evaluation, package
 from dragoman_models.architecture import load_classifier
 from dragoman_models.classifier import TokenIds
+from dragoman_models.device import CPU
 from dragoman_models.evaluation import DatasetEvaluation
 from dragoman_text import BasicEnglishTokenizer
 from dragoman_trainer.checkpointing import Checkpointer
@@ -62,6 +63,7 @@ def run(
     publisher: Publisher | None = None,
     data_source: DataSource | None = None,
     checkpointer: Checkpointer | None = None,
+    device: str = CPU,
 ) -> RunResult:
     """Train as the recipe says and leave ``<output_dir>/package``.
 
@@ -74,6 +76,7 @@ def run(
         publisher: Takes the package; None leaves it on disk.
         data_source: Has the data sets that are in the store.
         checkpointer: Keeps the state of training steps, so that a run that was killed goes on.
+        device: One of dragoman_models.device.CHOICES, for what is computed with torch.
 
     Raises:
         JobCancelledError: the reporter said so; nothing is left behind.
@@ -94,14 +97,14 @@ def run(
         )
     encoded = _encode(corpus, recipe)
     train_started = time.perf_counter()
-    fitted = fit(recipe, corpus, encoded, vectors_dir, reporter, checkpointer=checkpointer)
+    fitted = fit(recipe, corpus, encoded, vectors_dir, reporter, checkpointer=checkpointer, device=device)
     train_s = time.perf_counter() - train_started
     reporter.report(Progress(stage="evaluate", metrics={}))
-    config, dev_accuracy = _calibrate(recipe, corpus, encoded, fitted)
+    config, dev_accuracy = _calibrate(recipe, corpus, encoded, fitted, device)
     if recipe.linear is not None and recipe.linear.refit_with_dev:
         fitted = refit_linear(recipe.linear, config, corpus, encoded, recipe.seed)
         config = _config(recipe, corpus, fitted)
-    classifier = load_classifier(config, fitted.weights)
+    classifier = load_classifier(config, fitted.weights, device=device)
     result = evaluation.evaluate(
         corpus.test.labels,
         classifier.score(encoded.test),
@@ -175,10 +178,12 @@ def _config(recipe: Recipe, corpus: Corpus, fitted: Fitted) -> package.ModelConf
     )
 
 
-def _calibrate(recipe: Recipe, corpus: Corpus, encoded: Encoded, fitted: Fitted) -> tuple[package.ModelConfig, float]:
+def _calibrate(
+    recipe: Recipe, corpus: Corpus, encoded: Encoded, fitted: Fitted, device: str
+) -> tuple[package.ModelConfig, float]:
     """Return the config with the temperature that dev asks for, and the accuracy on dev."""
     config = _config(recipe, corpus, fitted)
-    logits = load_classifier(config, fitted.weights).logits(encoded.dev)
+    logits = load_classifier(config, fitted.weights, device=device).logits(encoded.dev)
     hyperparameters = {**fitted.hyperparameters, "temperature": fit_temperature(logits, corpus.dev.labels)}
     accuracy = float((logits.argmax(axis=1) == corpus.dev.labels).sum() / len(corpus.dev))
     return replace(config, architecture=replace(config.architecture, hyperparameters=hyperparameters)), accuracy

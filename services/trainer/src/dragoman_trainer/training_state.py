@@ -103,7 +103,9 @@ def dump_state(state: TrainingState, *, fingerprint: str) -> bytes:
     }
     # Floats as JSON are exact: Python writes the shortest text that reads back as the same number.
     metadata = {"state": json.dumps(rest, allow_nan=False)}
-    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+    return safetensors.torch.save(
+        {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=metadata
+    )
 
 
 def restore_state(state: TrainingState, data: bytes, *, fingerprint: str) -> bool:
