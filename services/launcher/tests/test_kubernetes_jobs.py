@@ -126,7 +126,7 @@ async def test_a_launcher_that_follows_loses_nothing(cluster, runners, eventuall
 async def test_how_much_a_followed_job_has_written_is_known_without_asking_the_cluster(
     cluster, runners, eventually, monkeypatch
 ):
-    monkeypatch.setattr("dragoman_launcher.kubernetes_jobs.MAX_OPEN_LOGS", 1)
+    monkeypatch.setattr("dragoman_launcher.open_logs.MAX_OPEN_LOGS", 1)
     first = await runners()
     started = await running(cluster, first, eventually)
     cluster.write_log(pod_of(cluster, started)["metadata"]["name"], b"one\n")

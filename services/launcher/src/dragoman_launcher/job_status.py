@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from dragoman_launcher.job_objects import CONTAINER, QUEUE_LABEL, Manifest
+from dragoman_launcher.job_objects import CONTAINER, JOB_LABEL, QUEUE_LABEL, Manifest
 from dragoman_launcher.outcome import JobResult, Outcome, Verdict
 
 DELETED: Final = "its Kubernetes Job was deleted by somebody else, so how it ended is unknown"
@@ -50,6 +50,11 @@ def condition(job: Manifest, kind: str) -> Manifest | None:
 
 def is_finished(job: Manifest) -> bool:
     return condition(job, "Complete") is not None or condition(job, "Failed") is not None
+
+
+def job_of(pod: Manifest) -> str:
+    """The id of the job whose pod this is."""
+    return str((pod["metadata"].get("labels") or {}).get(JOB_LABEL, ""))
 
 
 def exit_of(pod: Manifest) -> Exit | None:

@@ -9,22 +9,20 @@
 
 The cluster is the state: nothing here must survive a restart. One launcher at a time starts, waits and archives
 (lease.py); each may stop a job and read its log. Start and stop write first and look afterwards, so that of two that
-race at least one sees the other. A server that does not answer is asked until it does:
-what is not known to have failed has not failed.
+race at least one sees the other. A server that does not answer is asked until it does (cluster_patience.py).
 """
 
 import asyncio
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_logs import ClusterLog
+from dragoman_launcher.cluster_patience import patiently
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
 from dragoman_launcher.job import JobSpec, TrainingJob
 from dragoman_launcher.job_annotation import record_text, recorded_spec
@@ -47,27 +45,22 @@ from dragoman_launcher.job_status import (
     exit_of,
     finished_outcome,
     is_finished,
+    job_of,
     stopped_outcome,
     suspension,
     waits_for,
 )
 from dragoman_launcher.jobs_url import ClusterSettings
+from dragoman_launcher.open_logs import OpenLogs
 from dragoman_launcher.outcome import Outcome
 from dragoman_launcher.pod_archive import PodArchive
 from dragoman_launcher.ports import JobStartError
 from dragoman_launcher.trainer_environment import Places
 
-FIRST_RETRY_DELAY_S: Final = 0.2
-MAX_RETRY_DELAY_S: Final = 15.0
 STOP_MARGIN_S: Final = 60.0
 """What a stop waits beyond the grace: for the kubelet to kill, and the controllers to clear away."""
 LOG_WAIT_S: Final = 30.0
 """How long an ended job's outcome waits for the rest of its log."""
-
-MAX_OPEN_LOGS: Final = 32
-"""Of jobs that are not followed; a followed one's stays open."""
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +106,7 @@ class KubernetesJobRunner:
         self._jobs = ClusterWatch(api, "Job", SELECTOR, self._pulse, lambda _job: None)
         self._pods = ClusterWatch(api, "Pod", SELECTOR, self._pulse, self._pod_gone)
         self._followed: dict[str, _Followed] = {}
-        self._logs_read: OrderedDict[str, ClusterLog] = OrderedDict()
+        self._logs_read = OpenLogs(api)
         self._watching: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -158,7 +151,7 @@ class KubernetesJobRunner:
             raise JobStartError(f"its recipe has more than {MAX_RECIPE_BYTES} bytes, which no pod can be given")
         objects = job_objects(job, self._cluster, self._terms, self._places(), record=record_text(job.spec))
         try:
-            await self._patiently(lambda: self._create(job.id, objects))
+            await patiently(lambda: self._create(job.id, objects))
         except RefusedError as error:
             with suppress(RefusedError, UnavailableError):
                 await self._clear(job.id)
@@ -186,11 +179,11 @@ class KubernetesJobRunner:
         if job is not None and is_finished(job):
             return
         try:
-            await self._patiently(lambda: self._api.create(stop_mark(job_id, self._cluster)))
+            await patiently(lambda: self._api.create(stop_mark(job_id, self._cluster)))
         except RefusedError as error:
             # A quota, say. What runs is stopped all the same; only a start still under way is not refused.
             logger.error("stop not marked", extra={"job": job_id, "reason": str(error)})  # noqa: TRY400  said in full
-        await self._patiently(lambda: self._api.delete("Job", job_id, wait_for_pods=True))
+        await patiently(lambda: self._api.delete("Job", job_id, wait_for_pods=True))
         try:
             async with asyncio.timeout(grace_s + STOP_MARGIN_S):
                 await self._gone(job_id)
@@ -213,14 +206,9 @@ class KubernetesJobRunner:
         return await self._logs(job_id).read(offset_bytes, max_bytes)
 
     def _logs(self, job_id: str) -> ClusterLog:
-        if (followed := self._followed.get(job_id)) is not None:
-            return followed.log
-        log = self._logs_read.setdefault(job_id, ClusterLog(self._api, job_id, time.monotonic))
-        self._logs_read.move_to_end(job_id)
-        # Each holds a part of up to 64 KiB.
-        if len(self._logs_read) > MAX_OPEN_LOGS:
-            self._logs_read.popitem(last=False)
-        return log
+        # A followed one's stays open.
+        followed = self._followed.get(job_id)
+        return followed.log if followed is not None else self._logs_read.of(job_id)
 
     async def _create(self, job_id: str, objects: JobObjects) -> None:
         if await self._api.get("Job", job_id + STOP_SUFFIX) is not None:
@@ -241,17 +229,17 @@ class KubernetesJobRunner:
 
     async def _archive(self, job_id: str, log: ClusterLog, archive: PodArchive) -> None:
         try:
-            self._followed[job_id].kept_before = await self._patiently(log.num_bytes)
+            self._followed[job_id].kept_before = await patiently(log.num_bytes)
         except (RefusedError, DataLossError) as error:
             logger.warning("kept log not counted", extra={"job": job_id, "reason": str(error)})
         await archive.run()
 
     def _pods_of(self, job_id: str) -> list[Manifest]:
-        pods = [pod for pod in self._pods.objects.values() if _job_of(pod) == job_id]
+        pods = [pod for pod in self._pods.objects.values() if job_of(pod) == job_id]
         return sorted(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
     def _pod_gone(self, pod: Manifest) -> None:
-        followed, found = self._followed.get(_job_of(pod)), exit_of(pod)
+        followed, found = self._followed.get(job_of(pod)), exit_of(pod)
         if followed is not None and found is not None:
             followed.exits[pod["metadata"]["uid"]] = found
 
@@ -261,14 +249,14 @@ class KubernetesJobRunner:
         job = await self._ended(job_id, followed)
         # The pods' watch may be behind the Jobs': their ends and logs are asked for.
         selector = f"{SELECTOR},{JOB_LABEL}={job_id}"
-        pods = (await self._patiently(lambda: self._api.list("Pod", selector))).get("items") or []
+        pods = (await patiently(lambda: self._api.list("Pod", selector))).get("items") or []
         if not await followed.archive.finished(pods, followed.archiving, LOG_WAIT_S):
             logger.warning("log not archived to its end", extra={"job": job_id})
         exits = followed.exits | {pod["metadata"]["uid"]: e for pod in pods if (e := exit_of(pod)) is not None}
-        tail = await self._patiently(self._logs(job_id).tail)
+        tail = await patiently(self._logs(job_id).tail)
         is_stopped = await self._found(job_id + STOP_SUFFIX) is not None
         try:
-            await self._patiently(lambda: self._clear(job_id))
+            await patiently(lambda: self._clear(job_id))
         except RefusedError as error:
             logger.warning("Service not deleted", extra={"job": job_id, "reason": str(error)})
         if job is not None:
@@ -308,18 +296,4 @@ class KubernetesJobRunner:
             await self._api.delete("Service", job_id)
 
     async def _found(self, name: str) -> Manifest | None:
-        return await self._patiently(lambda: self._api.get("Job", name))
-
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        delay_s = FIRST_RETRY_DELAY_S
-        while True:
-            try:
-                return await work()
-            except UnavailableError as error:
-                logger.warning("cluster does not answer", extra={"reason": error.message, "retry_s": delay_s})
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
-
-
-def _job_of(pod: Manifest) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(JOB_LABEL, ""))
+        return await patiently(lambda: self._api.get("Job", name))
