@@ -6,13 +6,14 @@ DRAGOMAN_TEST_KUBECONFIG  a cluster that runs; its nodes have the images, or DRA
 DRAGOMAN_TEST_LOAD_IMAGES a command that takes image names: "kind load docker-image"
 DRAGOMAN_TEST_KEEP        set: the namespace stays, and the next run goes on with it
 DRAGOMAN_TEST_CLUSTER     a command that knows `up`, `keda`, `load IMAGE...`, `env`, `down`: brought up, taken down
+DRAGOMAN_TEST_CERT_MANAGER a checkout of cert-manager's source, for a cluster without it (neighbours.py)
 DRAGOMAN_TEST_TORCH       set: with the images that have torch, 6 GB each (make images ONLY=worker-torch,trainer-torch)
 """
 
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def kubeconfig() -> Iterator[Path]:
             run(command, "down")
     else:
         pytest.skip(f"no cluster: neither {KUBECONFIG} nor {COMMAND} is set")
+
+
+@pytest.fixture(scope="session")
+def load_images(kubeconfig) -> Callable[[Sequence[str]], None] | None:
+    """What hands images to the cluster's nodes; None where no command does."""
+    given, command = os.environ.get(LOAD_IMAGES), os.environ.get(COMMAND)
+    words = [given] if given else [command, "load"] if command else []
+
+    def load(images: Sequence[str]) -> None:
+        run(*words, *images)
+
+    return load if words else None
 
 
 @pytest.fixture(scope="session")

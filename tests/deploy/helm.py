@@ -48,7 +48,8 @@ def installed(program: str, module: str, version: str) -> Path:
         sys.stderr.write(f"building {program} {version}, once\n")
         built = subprocess.run(
             ["go", "install", "-trimpath", "-ldflags=-s -w", f"{module}@{version}"],
-            env={**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"},
+            # By itself in an image, too.
+            env={**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"},
             capture_output=True,
             text=True,
             timeout=_BUILD_S,
