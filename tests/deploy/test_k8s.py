@@ -9,6 +9,11 @@ import pytest
 import yaml
 
 from dragoman_launcher.cluster_logs import PART_BYTES
+from dragoman_launcher.contracts import spec
+from dragoman_launcher.job import TrainingJob
+from dragoman_launcher.job_objects import JobTerms, job_objects
+from dragoman_launcher.jobs_url import ClusterSettings
+from dragoman_launcher.trainer_environment import Places
 from dragoman_trainer.recipe import parse_recipe
 from tests.deploy import helm, kubernetes_types
 from tests.deploy.test_chart import SETS, environment, pods, workloads
@@ -106,6 +111,20 @@ def test_kueue_s_quota_is_within_the_namespace_s():
         one["name"]: one["nominalQuota"] for one in queue["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
     }
     assert nominal == {name: quota["spec"]["hard"][f"requests.{name}"] for name in nominal}
+
+
+def test_kueue_s_quota_covers_each_resource_that_a_trainer_asks_for():
+    # Kueue admits no job that asks for another one.
+    cluster = ClusterSettings(namespace="training", image=f"trainer@sha256:{'0' * 64}", gpus=1)
+    places = Places(data_dir="/unused", launcher_target="launcher:9000", registry_target="registry:9000")
+    terms = JobTerms(command=(), max_job_s=60, grace_s=10)
+    job = job_objects(TrainingJob.created(spec()), cluster, terms, places, record="").job
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    (queue,) = by_kind("kueue", "ClusterQueue")
+    (group,) = queue["spec"]["resourceGroups"]
+    # What has no request has its limit for one.
+    asked = container["resources"].get("requests", {}).keys() | container["resources"]["limits"].keys()
+    assert asked == set(group["coveredResources"])
 
 
 def test_trainers_are_who_the_network_policy_opens_the_way_for():
