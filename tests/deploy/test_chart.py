@@ -286,6 +286,33 @@ def test_a_pool_that_grows_is_scaled_by_its_hpa_alone():
     assert container["image"] == "localhost/dragoman-worker-torch:0.1.0"
 
 
+def test_workers_compute_on_their_pool_s_device_unless_another_is_set():
+    def devices(*values):
+        rendered = helm.objects(*SETS["production"], values=values)
+        named = {one["metadata"]["name"]: one for one in workloads(rendered)}
+        return [
+            environment(named[f"dragoman-worker-{pool}"]["spec"]["template"]["spec"])["DRAGOMAN_WORKER_DEVICE"]
+            for pool in ("linear", "gpu")
+        ]
+
+    assert devices() == ["cpu", "cuda"]
+    assert devices("worker.settings.DEVICE=cpu") == ["cpu", "cpu"]
+
+
+def test_the_launcher_leaves_it_to_the_cluster_how_many_jobs_run(folder):
+    def most(**launcher):
+        given = folder / "launcher.yaml"
+        given.write_text(yaml.safe_dump({"launcher": launcher}))
+        rendered = helm.objects(*SETS["production"], given)
+        (launcher,) = [one for one in workloads(rendered) if one["metadata"]["name"] == "dragoman-launcher"]
+        return settings_of(launcher, folder).max_running
+
+    assert most() == 100
+    assert most(settings={"MAX_RUNNING": "2"}) == 2
+    # Processes of the launcher's own pod share its CPU.
+    assert most(trainingNamespace="") == 1
+
+
 def test_jobs_run_where_the_values_say(folder):
     def jobs_url(**given):
         values = tuple(f"launcher.{name}={value}" for name, value in given.items())
