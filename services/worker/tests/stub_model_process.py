@@ -3,6 +3,7 @@
 """A real model process around a stub classifier whose rows say what it does: the first id is the order.
 
 WAIT ms ...   takes that long          CRASH ...   dies of SIGSEGV          RAISE ...   raises
+LOSE ...      raises what torch does when CUDA fails, while there is a file `failing-device` in the model's folder
 anything else: scores [sum of ids, number of ids]
 """
 
@@ -14,17 +15,25 @@ import resource
 import signal
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 
 from dragoman_common.errors import DataLossError, InvalidArgumentError
 from dragoman_worker import fork_server, model_process
 
-WAIT, CRASH, RAISE, REFUSE, TOO_FEW = 1001, 1002, 1003, 1004, 1005
+WAIT, CRASH, RAISE, REFUSE, TOO_FEW, LOSE = 1001, 1002, 1003, 1004, 1005, 1006
+
+
+class AcceleratorError(RuntimeError):
+    """torch's, without the seconds that torch takes to import."""
 
 
 class StubClassifier:
     num_labels = 2
+
+    def __init__(self, folder):
+        self._folder = folder
 
     def score(self, batch):
         for row in batch:
@@ -39,6 +48,9 @@ class StubClassifier:
                 raise ValueError("a bug in the model")
             elif row[0] == REFUSE:
                 raise InvalidArgumentError("row 0: refused")
+            elif row[0] == LOSE and (self._folder / "failing-device").exists():
+                sys.modules["torch"] = SimpleNamespace(AcceleratorError=AcceleratorError)
+                raise AcceleratorError("CUDA error: unspecified launch failure")
             elif row[0] == TOO_FEW:
                 return np.zeros((len(batch) - 1, 2), dtype=np.float32)
         return np.array([[row.sum(), row.size] for row in batch], dtype=np.float32)
@@ -52,7 +64,7 @@ def load(files):
         raise DataLossError("model.json: its SHA-256 is not the one that was signed")
     if files.sha256_by_path.get("model.json") == "hangs":
         time.sleep(3600)
-    return StubClassifier()
+    return StubClassifier(files.folder)
 
 
 def fail_fork(number):

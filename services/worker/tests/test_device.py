@@ -16,6 +16,7 @@ from dragoman_common.errors import FailedPreconditionError
 from dragoman_models import rnn
 from dragoman_models.rnn_shape import RnnHyperparameters
 from dragoman_worker import frames, process_messages
+from dragoman_worker.exit_status import DEVICE_LOST
 from dragoman_worker.model_process import serve
 from dragoman_worker.ports import ModelFiles
 from dragoman_worker.process_launcher import ProcessLauncher, child_environment
@@ -108,7 +109,7 @@ class _FailingModel:
 @pytest.mark.parametrize(
     ("error", "status", "replies"),
     [
-        (torch.AcceleratorError("CUDA error: unspecified launch failure"), 1, ["loaded", "begun"]),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), DEVICE_LOST, ["loaded", "begun"]),
         (torch.OutOfMemoryError("CUDA out of memory"), 0, ["loaded", "begun", "error"]),
     ],
 )

@@ -22,7 +22,7 @@ from dragoman_common.errors import (
 from dragoman_worker.ports import ModelFailedError, RunnerEndedError
 from dragoman_worker.suspects import QuarantinedInputError
 
-WAIT, CRASH, RAISE, REFUSE, TOO_FEW = 1001, 1002, 1003, 1004, 1005
+WAIT, CRASH, RAISE, REFUSE, TOO_FEW, LOSE = 1001, 1002, 1003, 1004, 1005, 1006
 
 
 def row(*ids: int) -> np.ndarray:
@@ -200,6 +200,18 @@ async def test_input_inside_two_crashes_is_quarantined_and_its_neighbours_are_no
         await ask(engine, row(3), poison)
     assert (await ask(engine, *neighbours)).tolist() == expected(*neighbours)
     assert engine.num_starts == 3
+
+
+async def test_two_losses_of_the_device_leave_no_input_refused(make_engine, tmp_path):
+    engine = await make_engine()
+    texts = [row(LOSE, n) for n in range(1, 3)]
+    device = tmp_path / "failing-device"
+    device.touch()
+    for _ in range(2):
+        lost = await asyncio.gather(*(ask(engine, text) for text in texts), return_exceptions=True)
+        assert all(isinstance(answer, UnavailableError) and "its device failed" in str(answer) for answer in lost), lost
+    device.unlink()
+    assert (await ask(engine, *texts)).tolist() == expected(*texts)
 
 
 async def test_full_queue_is_refused_at_once_with_a_delay(make_engine, launcher):

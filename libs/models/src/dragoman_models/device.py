@@ -65,9 +65,10 @@ def keep_float32() -> None:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether this says that CUDA has failed: nothing can be computed on it in this process any more.
+    """Whether CUDA itself failed, so that this process must not be relied on to compute there again.
 
-    Memory that ran out does not.
+    After most such errors nothing can; some spoil only what was asked for. The two are not told apart: a new process is
+    right after either. Memory that torch's own allocator cannot give is not such an error.
     """
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.AcceleratorError)

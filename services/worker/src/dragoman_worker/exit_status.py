@@ -10,6 +10,9 @@ OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
 
+DEVICE_LOST = 75
+"""A model process whose device failed ends with this (EX_TEMPFAIL of sysexits.h); nothing else here does."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
@@ -20,6 +23,8 @@ class ExitStatus:
     @property
     def reason(self) -> str:
         """SIGKILL or exit status 3, for example."""
+        if self.status == DEVICE_LOST:
+            return "its device failed"
         if self.status >= 0:
             return f"exit status {self.status}"
         try:
@@ -30,5 +35,7 @@ class ExitStatus:
 
     @property
     def is_own_doing(self) -> bool:
-        """It ended by a fault inside, or by exiting, not by a signal that somebody sent."""
+        """It ended by a fault inside, or by exiting, not by a signal that somebody sent or since its device failed."""
+        if self.status == DEVICE_LOST:
+            return False
         return self.status >= 0 or -self.status in OWN_SIGNALS

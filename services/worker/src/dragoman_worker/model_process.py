@@ -32,6 +32,7 @@ from dragoman_models.classifier import Classifier, Embedder, TokenIds
 from dragoman_models.device import is_lost
 from dragoman_models.package import EMBEDDING, MODEL_FILE, WEIGHTS_FILE, parse_model_config
 from dragoman_worker import frames, process_messages
+from dragoman_worker.exit_status import DEVICE_LOST
 from dragoman_worker.package_reader import read_package
 from dragoman_worker.ports import ModelFailedError, ModelFiles
 from dragoman_worker.request import Scores
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str], load: Callable[[ModelFiles], Model] | None = 
         load: Turns files into a model; the real one unless a test says otherwise.
 
     Returns:
-        The exit status: 0 when the front closed the socket, 1 when the model could not be loaded or lost its device.
+        The exit status: 0 when the front closed the socket, 1 when the model could not be loaded, DEVICE_LOST when its
+        device failed under a batch.
     """
     logs.configure("worker-model", "INFO")
     end_with_parent()
@@ -150,7 +152,7 @@ def serve(connection: socket.socket, load: Callable[[ModelFiles], Model]) -> int
         except Exception as error:  # noqa: BLE001 - as above: one bad batch fails alone
             _log(error, "batch failed")
             if is_lost(error):
-                return 1
+                return DEVICE_LOST
             frames.send(connection, process_messages.error_reply(header.id, error))
         else:
             frames.send(connection, reply, scores)

@@ -50,8 +50,9 @@ class RunnerEndedError(Exception):
     """The model's process has ended, or was ended because it hung.
 
     Attributes:
-        is_own_doing: It ended by a fault inside (a crash, an exit), not by a signal that somebody sent. A process that
-            the kernel killed for its memory cannot be told from one that an operator killed.
+        is_own_doing: It ended by a fault inside (a crash, an exit), not by a signal that somebody sent or since its
+            device failed. A process that the kernel killed for its memory cannot be told from one that an operator
+            killed.
         num_begun: How many of the batches that it had not answered, oldest first, it had begun.
     """
 

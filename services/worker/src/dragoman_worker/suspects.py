@@ -4,9 +4,9 @@
 
 Owns the strikes by input digest. A row that was in a crash is suspected, and runs alone until it has been scored once,
 which clears it; so at the next crash it is known whether it was the cause. An input is quarantined when it was, with no
-success between, in two ends of the process of which one was its own doing (a fault, an exit), or in three by a signal
-from outside: the kernel's memory killer may be the answer to a certain input, and somebody's kill -9 must not make
-innocents guilty.
+success between, in two ends of the process of which one was its own doing (a fault, an exit), or in three by something
+from outside, a signal or the loss of its device: the kernel's memory killer may be the answer to a certain input, and
+somebody's kill -9 must not make innocents guilty, nor must a GPU that fails.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from dragoman_worker.request import TokenIds
 
 MAX_REMEMBERED = 4096
 OWN_DOING_STRIKES = 2
-FOREIGN_SIGNAL_STRIKES = 1
+FOREIGN_STRIKES = 1
 QUARANTINE_STRIKES = 3
 
 
@@ -51,8 +51,8 @@ class Suspects:
             if self._strikes.get(input_digest(ids), 0) >= QUARANTINE_STRIKES:
                 raise QuarantinedInputError(
                     f"row {index}: this input is quarantined: each time that it ran, the model's process ended (at "
-                    f"least twice, one of them by a fault of its own, or three times by signals from outside; input "
-                    f"sha256 {input_digest(ids)[:16]}); send another text"
+                    f"least twice, one of them by a fault of its own, or three times by signals from outside or "
+                    f"failures of its device; input sha256 {input_digest(ids)[:16]}); send another text"
                 )
 
     def is_suspect(self, ids: TokenIds) -> bool:
@@ -61,7 +61,7 @@ class Suspects:
 
     def blame(self, rows: Iterable[TokenIds], *, is_own_doing: bool) -> list[str]:
         """Give every row of a batch its strikes; returns the digests that are quarantined by it."""
-        strikes = OWN_DOING_STRIKES if is_own_doing else FOREIGN_SIGNAL_STRIKES
+        strikes = OWN_DOING_STRIKES if is_own_doing else FOREIGN_STRIKES
         quarantined = []
         # A set: the same text twice in one batch was in one crash.
         for digest in {input_digest(ids) for ids in rows}:
