@@ -286,17 +286,21 @@ def test_a_pool_that_grows_is_scaled_by_its_hpa_alone():
     assert container["image"] == "localhost/dragoman-worker-torch:0.1.0"
 
 
-def test_workers_compute_on_their_pool_s_device_unless_another_is_set():
+def test_only_workers_that_were_given_a_gpu_are_held_to_it_unless_a_device_is_set(tmp_path):
+    linear, gpu = yaml.safe_load(SETS["production"][-1].read_text())["pools"]
+    given = tmp_path / "pools.yaml"
+    given.write_text(yaml.safe_dump({"pools": [linear, gpu, gpu | {"name": "torch", "gpu": 0}]}))
+
     def devices(*values):
-        rendered = helm.objects(*SETS["production"], values=values)
-        named = {one["metadata"]["name"]: one for one in workloads(rendered)}
+        rendered = helm.objects(*SETS["production"], given, values=values)
+        named = {one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in workloads(rendered)}
         return [
-            environment(named[f"dragoman-worker-{pool}"]["spec"]["template"]["spec"])["DRAGOMAN_WORKER_DEVICE"]
-            for pool in ("linear", "gpu")
+            environment(named[f"dragoman-worker-{pool}"]).get("DRAGOMAN_WORKER_DEVICE")
+            for pool in ("linear", "gpu", "torch")
         ]
 
-    assert devices() == ["cpu", "cuda"]
-    assert devices("worker.settings.DEVICE=cpu") == ["cpu", "cpu"]
+    assert devices() == [None, "cuda", None]
+    assert devices("worker.settings.DEVICE=cpu") == ["cpu", "cpu", "cpu"]
 
 
 def test_the_launcher_leaves_it_to_the_cluster_how_many_jobs_run(folder):
