@@ -94,15 +94,15 @@ async def test_what_a_job_waits_for_is_written_at_once_and_again_when_the_cluste
     await store.create(job.spec)
     await store.append(job)
     for waits_for in ("a node", "an image", ""):
-        await store.keep_progress(job.waiting(NOW, waits_for))
+        await store.keep_progress(job.waiting(waits_for))
         kept = await ClusterJobStore(api, FakeClock()).load(job.id)
         assert kept.progress == Progress(report_time=NOW, waits_for=waits_for)
 
     cluster.num_unavailable = 1
     with pytest.raises(UnavailableError):
-        await store.keep_progress(job.waiting(NOW, "a GPU"))
+        await store.keep_progress(job.waiting("a GPU"))
     cluster.num_unavailable = 0
-    await store.keep_progress(job.waiting(NOW, "a GPU"))
+    await store.keep_progress(job.waiting("a GPU"))
 
     assert (await store.load(job.id)).progress.waits_for == "a GPU"
     # An earlier launcher refuses a progress that has a key more, and so the job.
@@ -114,11 +114,14 @@ async def test_a_report_at_another_launcher_ends_the_wait(api):
     job = TrainingJob.created(spec()).start(NOW)
     await here.create(job.spec)
     await here.append(job)
-    await here.keep_progress(job.waiting(NOW, "a node"))
+    await here.keep_progress(job.waiting("a node"))
 
     report = Progress(stage="train", step=1, report_time=NOW.replace(second=1))
     await there.keep_progress(job.with_progress(report))
+    assert (await here.load(job.id)).progress == report
 
+    # Of a launcher that has not heard of the report yet.
+    await here.keep_progress(job.waiting("an image"))
     assert (await here.load(job.id)).progress == report
 
 

@@ -13,6 +13,7 @@ from dragoman_launcher.contracts import NOW, spec
 from dragoman_launcher.convert import message_of
 from dragoman_launcher.job import MAX_MESSAGE_CHARS, JobState, Progress, TrainingJob
 from dragoman_launcher.job_status import suspension, waits_for
+from dragoman_launcher.job_waits import QUIET_S, JobWaits
 from dragoman_launcher.jobs_url import ClusterSettings
 from dragoman_launcher.memory import MemoryJobStore
 from services.launcher.tests.test_kubernetes_jobs import SETTINGS, is_running, job, pod_of, runners, within
@@ -20,7 +21,7 @@ from services.launcher.tests.test_kubernetes_jobs import SETTINGS, is_running, j
 __all__ = ["runners"]
 
 QUEUED = ClusterSettings(namespace="training", image=SETTINGS.image, queue="research")
-HELD = "suspended: in the queue research, until its quota lets it go"
+HELD = "suspended: in the queue research; kubectl get workloads says why"
 COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}
 
@@ -102,7 +103,8 @@ async def test_a_running_job_shows_its_wait_and_keeps_what_it_reported(launch, e
 
     shown = launcher.catalogue.find(started.id)
     assert (shown.progress.step, shown.progress.metrics) == (7, {"loss": 0.5})
-    assert shown.progress.report_time == launcher.clock.now()
+    # It says when the job reported, whatever it waits for since.
+    assert shown.progress.report_time == report.report_time
     launcher.runner.waits[started.id] = ""
     await waits(launcher, eventually, started, "")
     assert launcher.catalogue.find(started.id).sequence == running.sequence
@@ -179,12 +181,40 @@ async def test_a_launcher_that_follows_shows_the_wait(launch, api, eventually):
     following.cancel()
 
 
-def test_a_wait_is_bounded_never_older_than_the_last_report_and_only_of_a_running_job():
+def test_a_wait_is_bounded_leaves_the_time_of_the_last_report_and_is_only_of_a_running_job():
     running = TrainingJob.created(spec()).start(NOW)
-    ahead = NOW.replace(hour=1)
+    reported = NOW.replace(hour=1)
 
-    waiting = running.with_progress(Progress(stage="train", report_time=ahead)).waiting(NOW, "x" * 5000)
+    waiting = running.with_progress(Progress(stage="train", report_time=reported)).waiting("x" * 5000)
 
-    assert waiting.progress == Progress(stage="train", waits_for="x" * MAX_MESSAGE_CHARS, report_time=ahead)
+    assert waiting.progress == Progress(stage="train", waits_for="x" * MAX_MESSAGE_CHARS, report_time=reported)
+    assert running.waiting("no GPU").progress == Progress(waits_for="no GPU", report_time=running.start_time)
     ended = running.fail(NOW, "boom")
-    assert ended.waiting(NOW, "no GPU") is ended
+    assert ended.waiting("no GPU") is ended
+
+
+def test_a_job_of_which_nothing_is_heard_waits_after_a_while_until_a_pod_of_it_runs():
+    now_s = 100.0
+    waits = JobWaits(lambda: now_s)
+    job = {"metadata": {"name": "job-1"}, "status": {}}
+    pod = {"metadata": {"name": "job-1-0"}, "status": {"phase": "Pending"}}
+    assert waits.of("job-1", job, []) == ""
+    now_s += QUIET_S - 1
+    # A quota refuses its pods, or its pod is being made and never starts: neither says so.
+    assert waits.of("job-1", job, []) == ""
+    now_s += 1
+    assert "kubectl describe job job-1" in waits.of("job-1", job, [])
+    assert "kubectl describe job job-1" in waits.of("job-1", job, [pod])
+    assert waits.of("job-1", job, [pod | {"status": {"phase": "Running"}}]) == ""
+    # From the beginning, after a pod that ran.
+    assert waits.of("job-1", job, [pod]) == ""
+
+
+def test_a_job_that_is_in_a_queue_is_not_taken_for_silent_when_it_leaves_it():
+    now_s = 100.0
+    waits = JobWaits(lambda: now_s)
+    job = {"metadata": {"name": "job-1", "labels": {}}, "status": {}}
+    assert waits.of("job-1", job, []) == ""
+    now_s += QUIET_S
+    assert waits.of("job-1", job | {"spec": {"suspend": True}}, []) == "suspended"
+    assert waits.of("job-1", job, []) == ""

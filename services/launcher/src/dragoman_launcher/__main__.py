@@ -5,6 +5,7 @@
 import asyncio
 import json
 import logging
+import math
 import os
 import secrets
 import socket
@@ -99,7 +100,9 @@ async def run(own: LauncherSettings, environ: Mapping[str, str]) -> None:
         runner=backend.runner,
         queue=queue,
         limits=JobLimits(
-            max_job_s=own.max_job_s, max_log_bytes=own.max_log_bytes, cancel_grace_s=own.cancel_grace_ms / 1e3
+            max_job_s=own.max_job_s if cluster is None else math.inf,
+            max_log_bytes=own.max_log_bytes,
+            cancel_grace_s=own.cancel_grace_ms / 1e3,
         ),
         clock=clock,
     )

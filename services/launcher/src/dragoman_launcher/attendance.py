@@ -26,6 +26,7 @@ class JobLimits:
     """What ends a job that does not end itself."""
 
     max_job_s: float
+    """From its start. Infinite where the runner counts: a cluster does, without what a job waits in a queue."""
     max_log_bytes: int
     cancel_grace_s: float
     check_interval_s: float = 1.0
@@ -90,7 +91,7 @@ class JobAttendance:
         job = self._catalogue.find(job_id)
         shown = job.progress.waits_for if job is not None and job.progress is not None else ""
         if not waits_for == shown == kept:
-            await self._catalogue.progress(job_id, lambda job: job.waiting(self._clock.now(), waits_for))
+            await self._catalogue.progress(job_id, lambda job: job.waiting(waits_for))
             logger.info("job waits" if waits_for else "job waits no more", extra={"job": job_id, "reason": waits_for})
         return waits_for
 
@@ -99,10 +100,7 @@ class JobAttendance:
         if job is None or job.start_time is None:
             return None
         if (self._clock.now() - job.start_time).total_seconds() > self._limits.max_job_s:
-            return (
-                f"The job did not end within {self._limits.max_job_s:g} s of its start, waiting for the cluster "
-                "included (max_job_s), and was stopped."
-            )
+            return f"The job did not end within {self._limits.max_job_s:g} s of its start (max_job_s) and was stopped."
         if await self._runner.log_bytes(job_id) > self._limits.max_log_bytes:
             return f"The job wrote more than {self._limits.max_log_bytes} bytes of log (max_log_bytes) and was stopped."
         return None

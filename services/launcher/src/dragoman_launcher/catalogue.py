@@ -71,6 +71,10 @@ class JobCatalogue:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def all(self) -> list[TrainingJob]:
+        """All tenants' jobs, in no order. A copy, which another thread may ask for: numbers are read by one."""
+        return list(self._jobs.values())
+
     def unended(self) -> list[TrainingJob]:
         """All tenants' jobs that have not ended, oldest first."""
         return sorted((job for job in self._jobs.values() if not job.is_ended), key=_order_key)

@@ -209,15 +209,13 @@ class TrainingJob:
             raise IllegalMoveError(f"Job {self.id} is {self.state.value}; only a running job reports progress.")
         return replace(self, progress=progress)
 
-    def waiting(self, now: datetime, waits_for: str) -> "TrainingJob":
+    def waiting(self, waits_for: str) -> "TrainingJob":
         """Note what keeps its process from running, "" for nothing; what it last reported stays. Only while it runs."""
         if self.state is not JobState.RUNNING:
             return self
-        progress = self.progress or Progress(report_time=now)
-        # By another launcher's clock the last report may lie ahead; what is older than it would be dropped.
-        time = max(now, progress.report_time)
-        progress = replace(progress, waits_for=waits_for[:MAX_MESSAGE_CHARS], report_time=time)
-        return replace(self, progress=progress)
+        # Of a job that has not reported: earlier than any report, by whichever launcher's clock.
+        progress = self.progress or Progress(report_time=self.start_time or self.change_time)
+        return replace(self, progress=replace(progress, waits_for=waits_for[:MAX_MESSAGE_CHARS]))
 
     def _agreed(self, publication: Publication) -> Publication:
         if self.publication is not None and self.publication != publication:

@@ -13,7 +13,9 @@ from dragoman_launcher.queue import JobQueue
 
 def num_held(catalogue: JobCatalogue) -> int:
     """Jobs that were started and wait for the cluster, as far as this launcher has seen."""
-    return sum(job.progress is not None and job.progress.waits_for != "" for job in catalogue.unended())
+    return sum(
+        not job.is_ended and job.progress is not None and job.progress.waits_for != "" for job in catalogue.all()
+    )
 
 
 def measure(catalogue: JobCatalogue, queue: JobQueue, meter: Meter) -> None:

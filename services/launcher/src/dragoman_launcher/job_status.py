@@ -90,12 +90,17 @@ def waits_for(pod: Manifest) -> str:
     return ""
 
 
+def has_started(pod: Manifest) -> bool:
+    """Whether a container of the pod runs or ran."""
+    return pod.get("status", {}).get("phase") in {"Running", "Succeeded", "Failed"}
+
+
 def suspension(job: Manifest) -> str:
     """Why the Job has no pods yet, or no longer: it is suspended, by Kueue for want of quota; empty when it is not."""
     if not job.get("spec", {}).get("suspend") or is_finished(job):
         return ""
     queue = (job["metadata"].get("labels") or {}).get(QUEUE_LABEL, "")
-    return f"suspended: in the queue {queue}, until its quota lets it go" if queue else "suspended"
+    return f"suspended: in the queue {queue}; kubectl get workloads says why" if queue else "suspended"
 
 
 def finished_outcome(job: Manifest, exits: Sequence[Exit], waited: str, log_tail: str) -> Outcome:

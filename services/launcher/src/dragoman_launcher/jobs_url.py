@@ -87,7 +87,7 @@ class ClusterSettings:
     queue: str = ""
     """The Kueue LocalQueue: jobs are made suspended, and Kueue lets them go."""
     deadline_s: int = 0
-    """0: the launcher's max_job_s, which also ends a job that is still in a queue."""
+    """0: the launcher's max_job_s. Kubernetes counts it, from when a queue has let the job go."""
     ttl_s: int = 604_800
     """How long the ended Job stays in the cluster. A launcher that is away for longer no longer sees how it ended."""
     backoff_limit: int = 6

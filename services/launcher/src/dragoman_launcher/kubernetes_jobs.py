@@ -9,11 +9,12 @@
 
 The cluster is the state: nothing here must survive a restart. One launcher at a time starts, waits and archives
 (lease.py); each may stop a job and read its log. Start and stop write first and look afterwards, so that of two that
-race at least one sees the other. A server that does not answer is asked until it does (cluster_patience.py).
+race at least one sees the other. A server that does not answer is asked until it does (patience.py).
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,6 @@ from typing import Final
 from dragoman_common.errors import DataLossError, UnavailableError
 from dragoman_launcher.cluster_api import ClusterApi, RefusedError
 from dragoman_launcher.cluster_logs import ClusterLog
-from dragoman_launcher.cluster_patience import patiently
 from dragoman_launcher.cluster_watch import ClusterWatch, Pulse
 from dragoman_launcher.job import JobSpec, TrainingJob
 from dragoman_launcher.job_annotation import record_text, recorded_spec
@@ -47,12 +47,12 @@ from dragoman_launcher.job_status import (
     is_finished,
     job_of,
     stopped_outcome,
-    suspension,
-    waits_for,
 )
+from dragoman_launcher.job_waits import JobWaits, pods_wait_for
 from dragoman_launcher.jobs_url import ClusterSettings
 from dragoman_launcher.open_logs import OpenLogs
 from dragoman_launcher.outcome import Outcome
+from dragoman_launcher.patience import patiently
 from dragoman_launcher.pod_archive import PodArchive
 from dragoman_launcher.ports import JobStartError
 from dragoman_launcher.trainer_environment import Places
@@ -107,6 +107,7 @@ class KubernetesJobRunner:
         self._pods = ClusterWatch(api, "Pod", SELECTOR, self._pulse, self._pod_gone)
         self._followed: dict[str, _Followed] = {}
         self._logs_read = OpenLogs(api)
+        self._waits = JobWaits(time.monotonic)
         self._watching: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -191,9 +192,7 @@ class KubernetesJobRunner:
             logger.error("job cannot be stopped", extra={"job": job_id})  # noqa: TRY400  the time says all
 
     def waits_for(self, job_id: str) -> str:
-        # As the watches saw it last. A suspended Job's pods, where it still has any, are being taken away.
-        job = self._jobs.objects.get(job_id)
-        return (suspension(job) if job is not None else "") or self._pods_wait_for(job_id)
+        return self._waits.of(job_id, self._jobs.objects.get(job_id), self._pods_of(job_id))
 
     async def log_bytes(self, job_id: str) -> int:
         followed = self._followed.get(job_id)
@@ -269,7 +268,7 @@ class KubernetesJobRunner:
         """The Job once it is finished, or None once it has gone with all its pods."""
         while True:
             beat = self._pulse.next
-            waited = self._pods_wait_for(job_id)
+            waited = pods_wait_for(self._pods_of(job_id))
             if waited and waited != followed.waited:
                 logger.warning("pod waits", extra={"job": job_id, "reason": waited})
                 followed.waited = waited
@@ -280,9 +279,6 @@ class KubernetesJobRunner:
             if job is None and not self._pods_of(job_id) and await self._found(job_id) is None:
                 return None
             await beat.wait()
-
-    def _pods_wait_for(self, job_id: str) -> str:
-        return next((text for pod in self._pods_of(job_id) if (text := waits_for(pod))), "")
 
     async def _gone(self, job_id: str) -> None:
         while await self._found(job_id) is not None:

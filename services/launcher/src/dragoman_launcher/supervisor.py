@@ -12,9 +12,9 @@ again until it is taken, or found again by the next launcher.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from dragoman_common.clock import Clock
 from dragoman_common.errors import DragomanError, UnavailableError
@@ -22,15 +22,13 @@ from dragoman_launcher.attendance import JobAttendance, JobLimits
 from dragoman_launcher.catalogue import JobCatalogue
 from dragoman_launcher.job import JobState, Progress, Publication, TrainingJob
 from dragoman_launcher.outcome import judge
+from dragoman_launcher.patience import patiently
 from dragoman_launcher.ports import JobRunner, JobStartError, JobStore
 from dragoman_launcher.queue import JobQueue
 
-FIRST_RETRY_DELAY_S: Final = 0.5
-MAX_RETRY_DELAY_S: Final = 30.0
 DRAIN_MARGIN_S: Final = 15.0
 """What a drain waits beyond the grace: for kills to work and for the last changes to be written."""
 
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ class JobSupervisor:
     async def open(self) -> None:
         """Take over what runs, queue what waits, and start from now on; when jobs can reach the launcher."""
         # What others kept may not have been seen yet: a job that has ended since must not be run again.
-        for job in await _patiently(self._store.load_all, "jobs not read"):
+        for job in await patiently(self._store.load_all, "jobs not read"):
             self._catalogue.take(job)
             self._count(self._catalogue.find(job.id) or job)
         for kept in self._catalogue.unended():
@@ -260,15 +258,4 @@ class JobSupervisor:
 
     async def _persist(self, job_id: str, move: Callable[[TrainingJob], TrainingJob]) -> TrainingJob:
         """Change a job, waiting for a store that is full or away: what happened has happened."""
-        return await _patiently(lambda: self._catalogue.change(job_id, move), "job not written", job=job_id)
-
-
-async def _patiently(work: Callable[[], Awaitable[T]], what: str, **extra: str) -> T:
-    delay_s = FIRST_RETRY_DELAY_S
-    while True:
-        try:
-            return await work()
-        except UnavailableError as error:
-            logger.warning(what, extra={**extra, "reason": error.message, "retry_s": delay_s})
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, MAX_RETRY_DELAY_S)
+        return await patiently(lambda: self._catalogue.change(job_id, move), "job not written", job=job_id)
