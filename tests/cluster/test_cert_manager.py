@@ -160,7 +160,7 @@ def test_keda_is_known_by_its_certificate_and_scales_on_what_the_autoscaler_says
     until(lambda: "External" in kinds(), "figures of the autoscaler", limit_s=180)
 
 
-def test_certificates_renewed_under_load_are_taken_up_without_a_restart_and_without_a_failed_call(
+def test_servers_take_up_certificates_renewed_under_load_without_a_restart_and_without_a_failed_call(
     kubectl, installation
 ):
     before = {service: issued(kubectl, service).serial_number for service in SERVICES}
@@ -183,7 +183,9 @@ def test_certificates_renewed_under_load_are_taken_up_without_a_restart_and_with
             )
         taken_up_s = time.monotonic() - began_s
         outcome = load.end()
-    note(f"cert-manager: {len(SERVICES)} certificates renewed, all taken up within {taken_up_s:.0f} s; {outcome}")
+    note(
+        f"cert-manager: {len(SERVICES)} certificates renewed, all shown by their servers within {taken_up_s:.0f} s; {outcome}"
+    )
     assert (outcome.num_wrong, outcome.failures) == (0, ())
     # The load may have got a worker more.
     assert pods.items() <= runs(kubectl).items()

@@ -4,7 +4,6 @@
 
 import json
 import time
-from copy import deepcopy
 from uuid import uuid4
 
 import pytest
@@ -23,6 +22,8 @@ pytestmark = pytest.mark.slow
 
 FOLDER = helm.CHART.parents[2] / "k8s/kueue"
 LAUNCHER = "--selector=app.kubernetes.io/component=launcher"
+KINDS = ("LocalQueue", "ClusterQueue", "ResourceFlavor")
+"""In the order in which they let each other go."""
 QUEUE = "training"
 """The name of the LocalQueue, and of the namespace for which the files are."""
 
@@ -74,38 +75,56 @@ class Jobs:
         )
 
 
+def ours(kubectl: Kubectl) -> dict[str, Object]:
+    """k8s/kueue by kind, for the installation's namespace, and by names that are nobody's else in the cluster."""
+    drawn = yaml.safe_load_all(Kubectl(kubectl.kubeconfig, "").run("kustomize", str(FOLDER)))
+    by_kind: dict[str, Object] = {one["kind"]: one for one in drawn}
+    local, queue, flavor = (by_kind[kind] for kind in KINDS)
+    assert local["metadata"] == {"name": QUEUE, "namespace": QUEUE}
+    local["metadata"]["namespace"] = kubectl.namespace
+    assert queue["spec"]["namespaceSelector"] == {"matchLabels": {NAMESPACE_LABEL: QUEUE}}
+    queue["spec"]["namespaceSelector"]["matchLabels"][NAMESPACE_LABEL] = kubectl.namespace
+    assert local["spec"]["clusterQueue"] == queue["metadata"]["name"]
+    local["spec"]["clusterQueue"] = queue["metadata"]["name"] = kubectl.namespace
+    assert quota(queue)["name"] == flavor["metadata"]["name"]
+    quota(queue)["name"] = flavor["metadata"]["name"] = kubectl.namespace
+    return by_kind
+
+
+def quota(queue: Object) -> Object:
+    (group,) = queue["spec"]["resourceGroups"]
+    (found,) = group["flavors"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def queues(kubectl, installation, load_images):
     """queues(has_room=...) applies k8s/kueue, whose jobs are those of the installation."""
-    drawn = yaml.safe_load_all(Kubectl(kubectl.kubeconfig, "").run("kustomize", str(FOLDER)))
-    by_kind = {one["kind"]: one for one in drawn}
-    assert by_kind["LocalQueue"]["metadata"] == {"name": QUEUE, "namespace": QUEUE}
-    by_kind["LocalQueue"]["metadata"]["namespace"] = kubectl.namespace
-    spec = by_kind["ClusterQueue"]["spec"]
-    assert spec["namespaceSelector"] == {"matchLabels": {NAMESPACE_LABEL: QUEUE}}
-    spec["namespaceSelector"]["matchLabels"][NAMESPACE_LABEL] = kubectl.namespace
 
     def apply(*, has_room: bool) -> None:
-        objects = deepcopy(by_kind)
+        objects = ours(kubectl)
         if not has_room:
-            for one in objects["ClusterQueue"]["spec"]["resourceGroups"][0]["flavors"][0]["resources"]:
+            for one in quota(objects["ClusterQueue"])["resources"]:
                 one["nominalQuota"] = "0"
         kubectl.apply(*objects.values())
 
     with beside(kubectl, kueue, "kueue.x-k8s.io", load_images):
-        # Its webhooks answer a moment after it is ready.
-        until(lambda: apply(has_room=True) is None, "queues taken", limit_s=60)
-        installation.upgrade(VALUES, pairs=(f"launcher.trainer.queue={QUEUE}",))
-        installation.until_ready()
-        # One that is on its way out leads until it has gone, and starts jobs as it was told.
-        until(lambda: len(kubectl.get("pods", LAUNCHER)["items"]) == 1, "the new launcher alone", limit_s=120)
-        yield apply
-        # A Workload keeps its queues, and these Kueue's own kinds, from going.
-        kubectl.run("delete", "jobs", "--selector=kueue.x-k8s.io/queue-name", "--wait=true", timeout_s=120)
-        for kind in ("LocalQueue", "ClusterQueue", "ResourceFlavor"):
-            kubectl.run("delete", kind, "--all", "--wait=true", timeout_s=60)
-        installation.upgrade(VALUES)
-        installation.until_ready()
+        try:
+            # Its webhooks answer a moment after it is ready.
+            until(lambda: apply(has_room=True) is None, "queues taken", limit_s=60)
+            installation.upgrade(VALUES, pairs=(f"launcher.trainer.queue={QUEUE}",))
+            installation.until_ready()
+            # One that is on its way out leads until it has gone, and starts jobs as it was told.
+            until(lambda: len(kubectl.get("pods", LAUNCHER)["items"]) == 1, "the new launcher alone", limit_s=120)
+            yield apply
+        finally:
+            # A Workload keeps its queues, and these Kueue's own kinds, from going.
+            kubectl.run("delete", "jobs", "--selector=kueue.x-k8s.io/queue-name", "--wait=true", timeout_s=120)
+            for kind in KINDS:
+                name = ours(kubectl)[kind]["metadata"]["name"]
+                kubectl.run("delete", kind, name, "--ignore-not-found", "--wait=true", timeout_s=60)
+            installation.upgrade(VALUES)
+            installation.until_ready()
 
 
 @pytest.fixture(scope="module")
