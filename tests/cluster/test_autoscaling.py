@@ -95,7 +95,10 @@ def scaled(kubectl, installation):
         "the services behind the pool",
         limit_s=300,
     )
-    return installation
+    yield installation
+    # A pool without workers answers the next test's first call late.
+    installation.upgrade(VALUES)
+    installation.until_ready()
 
 
 def test_pool_without_calls_goes_to_zero_and_its_first_call_is_held_until_a_worker_is_there(kubectl, scaled, load):
