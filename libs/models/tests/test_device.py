@@ -12,7 +12,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dragoman_models import device, rnn, transformer
 from dragoman_models.contracts import random_batch
@@ -20,11 +19,10 @@ from dragoman_models.device import DeviceMissingError
 from dragoman_models.rnn_shape import RnnHyperparameters
 from dragoman_models.tensors import write_tensors
 from dragoman_models.transformer_shape import TransformerHyperparameters, tensor_specs
+from libs.models.tests.one_device import META, OneDevice
 
 VOCABULARY_SIZE = 50
 NUM_LABELS = 3
-META = "meta"
-COPIES = (torch.ops.aten.to, torch.ops.aten._to_copy)
 RNNS = {cell: {"cell": cell, "pooling": pooling} for cell, pooling in (("lstm", "max_mean"), ("gru", "last"))}
 # As BERT, and with what MPNet has more.
 TRANSFORMERS = {"bert": {}, "mpnet": {"relative_buckets": 8}}
@@ -62,23 +60,6 @@ def load(name, on, *, embeds=False):
     return transformer.load(hyperparameters.to_mapping(), NUM_LABELS, weights, device=on)
 
 
-class Devices(TorchDispatchMode):
-    """Holds every operation to one device, but for the copies that are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_meta = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        answer = function(*args, **(kwargs or {}))
-        if function.overloadpacket not in COPIES:
-            tensors = [v for v in torch.utils._pytree.tree_leaves((args, kwargs, answer)) if torch.is_tensor(v)]
-            seen = {tensor.device.type for tensor in tensors}
-            assert len(seen) <= 1, f"{function} is given tensors of {sorted(seen)}"
-            self.on_meta += seen == {META}
-        return answer
-
-
 @pytest.fixture
 def brought_back(monkeypatch):
     """The devices that answers came from: meta has no values to bring, so zeros come."""
@@ -98,7 +79,7 @@ def test_all_that_a_classifier_computes_is_computed_on_its_device(name, brought_
     monkeypatch.setattr(rnn, "WARM_UP_TOKENS", rnn.SCORING_LENGTH_STEP)
     classifier = load(name, META)
     brought_back.clear()
-    with Devices() as seen:
+    with OneDevice() as seen:
         scores = classifier.score(random_batch(np.random.default_rng(1), VOCABULARY_SIZE, 5, 9))
         classifier.warm_up()
     assert classifier.device == META
@@ -109,7 +90,7 @@ def test_all_that_a_classifier_computes_is_computed_on_its_device(name, brought_
 
 def test_all_that_an_embedder_computes_is_computed_on_its_device(brought_back):
     embedder = load("bert", META, embeds=True)
-    with Devices() as seen:
+    with OneDevice() as seen:
         vectors = embedder.embed(random_batch(np.random.default_rng(1), VOCABULARY_SIZE, 5, 40))
     assert embedder.device == META
     assert brought_back == [META]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dragoman_common.errors import FailedPreconditionError
 from dragoman_models.rnn import RnnNetwork, pad
@@ -24,6 +23,7 @@ from dragoman_trainer.recipe import TrainingRecipe, parse_recipe
 from dragoman_trainer.settings import Settings
 from dragoman_trainer.training import run
 from dragoman_trainer.training_state import dump_state, restore_state
+from libs.models.tests.one_device import OneDevice
 
 RECIPE = TrainingRecipe(
     epochs=2,
@@ -36,7 +36,6 @@ RECIPE = TrainingRecipe(
     label_smoothing=0.0,
     class_weights="balanced",
 )
-COPIES = (torch.ops.aten.to, torch.ops.aten._to_copy, torch.ops.aten.copy_)
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
 
 
@@ -54,21 +53,6 @@ def split(num_rows):
     return EncodedSplit(rows, np.arange(num_rows) % 3)
 
 
-class OneDevice(TorchDispatchMode):
-    """Holds every operation to tensors of one device, but for the copies that are asked for."""
-
-    on_meta = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        answer = function(*args, **(kwargs or {}))
-        if function.overloadpacket not in COPIES:
-            leaves = torch.utils._pytree.tree_leaves((args, kwargs, answer))
-            seen = {leaf.device.type for leaf in leaves if torch.is_tensor(leaf)}
-            assert len(seen) <= 1, f"{function} is given tensors of {sorted(seen)}"
-            self.on_meta += seen == {"meta"}
-        return answer
-
-
 def test_all_of_a_training_is_computed_where_the_network_is(monkeypatch):
     for name, value in (("__float__", 1.0), ("__int__", 1)):
         real = getattr(torch.Tensor, name)
@@ -76,7 +60,7 @@ def test_all_of_a_training_is_computed_where_the_network_is(monkeypatch):
             torch.Tensor, name, lambda t, real=real, value=value: value if t.device.type == "meta" else real(t)
         )
     network = network_on("meta")
-    with OneDevice() as seen:
+    with OneDevice(torch.ops.aten.copy_) as seen:
         history = fit(network, split(20), split(9), RECIPE, seed=5)
     assert len(history) == 2
     assert seen.on_meta > 1000
