@@ -46,8 +46,8 @@ class Jobs:
 
     def shown(self, job_id: str) -> Object:
         """As the launcher shows it."""
-        found: Object = json.loads(self._installation.dragoman("jobs", "show", job_id, "--json"))
-        return found.get("job", found)
+        found: Object = json.loads(self._installation.dragoman("jobs", "show", job_id, "--json"))["job"]
+        return found
 
     def until_it_says_that_it_waits(self, job_id: str) -> None:
         until(
